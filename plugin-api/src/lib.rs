@@ -1,0 +1,19 @@
+//! Everything the author of a Keyway secret manager plugin sees.
+
+pub mod error;
+pub mod manager;
+pub mod request;
+pub mod secret;
+
+pub use async_trait::async_trait;
+pub use schemars;
+pub use serde;
+
+pub use self::{
+    error::{Error, ErrorKind, Result},
+    manager::{Capabilities, ManagerType, NoConfig, SecretManager, WriteReceipt},
+    request::{
+        DeleteRequest, ListRequest, OptionalParams, ReadRequest, RotateRequest, SecretName, WriteRequest,
+    },
+    secret::{Secret, SecretMetadata},
+};
