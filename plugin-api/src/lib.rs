@@ -1,8 +1,13 @@
 //! Everything the author of a Keyway secret manager plugin sees.
 
+pub mod abi;
+mod config;
 pub mod error;
+pub mod export;
+pub mod ffi;
 pub mod manager;
 pub mod request;
+pub mod runtime;
 pub mod secret;
 
 pub use async_trait::async_trait;
