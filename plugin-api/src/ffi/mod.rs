@@ -11,6 +11,7 @@ mod host;
 mod table;
 
 #[cfg(feature = "abi_stable")]
+#[allow(non_camel_case_types, reason = "abi_stable generates types whose names end in _Ref")]
 mod root_module;
 
 #[cfg(feature = "abi_stable")]

@@ -16,11 +16,7 @@ use crate::abi;
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModule_Ref, prefix_fields = PluginModule_Prefix)))]
-#[allow(
-    missing_docs,
-    non_camel_case_types,
-    reason = "abi_stable generates items without documentation, and its names end in _Ref"
-)]
+#[allow(missing_docs, reason = "abi_stable generates items without documentation")]
 pub struct PluginModule {
     /// The same function as the exported `keyway_plugin_entry_v1`.
     #[sabi(last_prefix_field)]

@@ -1,0 +1,209 @@
+//! What a plugin calls: the completion, the names of a list, and the functions of the host's table.
+
+use std::{
+    ffi::c_void,
+    slice,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use keyway_plugin_api::{
+    Error, ErrorKind, Result, Secret, SecretMetadata, abi,
+    request::{MAX_NAME_LEN, MAX_VALUE_LEN},
+};
+use tracing::{debug, error, info, trace, warn};
+
+use super::slots::{self, Outcome};
+
+/// The longest text of a plugin's that is kept, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// A completion that ends in the slot of `id`.
+pub(super) fn completion(id: u64) -> abi::Completion {
+    abi::Completion { op_id: id, complete: Some(complete) }
+}
+
+/// The function behind every completion.
+///
+/// # Safety
+/// As `complete` in the header: `result` is NULL or valid during the call.
+unsafe extern "C" fn complete(op_id: u64, result: *const abi::OpResult) {
+    // SAFETY: passed on to the plugin, which vouches for the result; read at most once, inside the call.
+    slots::complete(op_id, || unsafe { decode(result) });
+}
+
+/// The function behind `entry` of a list request.
+///
+/// # Safety
+/// As `entry` in the header.
+pub(super) unsafe extern "C" fn list_entry(op_id: u64, name: abi::Str) {
+    slots::list_entry(op_id, || {
+        if name.len > MAX_NAME_LEN {
+            return None;
+        }
+        // SAFETY: the plugin vouches for the text during the call; its length is bounded.
+        let bytes = unsafe { bytes(name.ptr, name.len) }?;
+        std::str::from_utf8(bytes).ok().map(str::to_owned)
+    });
+}
+
+/// # Safety
+/// `ptr` is valid for `len` bytes during `'a`, or NULL, or `len` is 0; `len` is at most `isize::MAX`.
+unsafe fn bytes<'a>(ptr: *const u8, len: usize) -> Option<&'a [u8]> {
+    match (len, ptr.is_null()) {
+        (0, _) => Some(&[]),
+        (_, true) => None,
+        // SAFETY: not NULL; the caller vouches for the rest.
+        (_, false) => Some(unsafe { slice::from_raw_parts(ptr, len) }),
+    }
+}
+
+/// Copies a text of a plugin's for logs and errors: what is not UTF-8 is replaced, and it is cut.
+///
+/// # Safety
+/// As [`bytes`], for any length.
+pub(super) unsafe fn text(str: abi::Str) -> String {
+    // SAFETY: the length is cut; the caller vouches for the rest.
+    let bytes = unsafe { bytes(str.ptr, str.len.min(MAX_TEXT)) }.unwrap_or_default();
+    String::from_utf8_lossy(bytes).replace(|c: char| c.is_control() && c != '\t', " ")
+}
+
+/// # Safety
+/// `result` is NULL or valid during the call, as the header says.
+unsafe fn decode(result: *const abi::OpResult) -> Result<Outcome> {
+    let fault = |what: &str| Err(Error::internal(format!("the plugin completed with {what}")));
+    if result.is_null() {
+        return fault("NULL instead of a result");
+    }
+    // SAFETY: not NULL; every version of the struct begins with its size.
+    let size = unsafe { result.cast::<u32>().read() };
+    if (size as usize) < size_of::<abi::OpResult>() {
+        return fault("a result struct that is too short");
+    }
+    // SAFETY: it has all bytes of this version; the plugin vouches for it during the call.
+    let raw = unsafe { &*result };
+    if raw.flags_required != 0 {
+        let message =
+            format!("the result needs flags {:#x}, which this host does not know", raw.flags_required);
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    if raw.code != abi::OK {
+        // SAFETY: the plugin vouches for the texts of its result; here and below.
+        return Err(unsafe { failure(raw) });
+    }
+    if raw.value.len > MAX_VALUE_LEN {
+        let message = format!("the value has {} bytes; at most {MAX_VALUE_LEN} are taken", raw.value.len);
+        return Err(Error::new(ErrorKind::TooLarge, message));
+    }
+    // SAFETY: see above; the length is bounded.
+    let Some(value) = (unsafe { bytes(raw.value.ptr, raw.value.len) }) else {
+        return fault("a value of NULL that is not empty");
+    };
+    let metadata = SecretMetadata {
+        // SAFETY: see above.
+        version: unsafe { optional(raw.version) },
+        ttl: (raw.ttl_ms > 0).then(|| Duration::from_millis(raw.ttl_ms)),
+        expires_at: expiry(raw.expires_at_unix_ms),
+        // SAFETY: see above.
+        lease_id: unsafe { optional(raw.lease_id) },
+        binary: raw.flags_optional & abi::RESULT_BINARY != 0,
+    };
+    Ok(Outcome { secret: Some(Secret::copy_from(value).with_metadata(metadata)), names: Vec::new() })
+}
+
+/// # Safety
+/// The texts of `raw` are valid, as in [`text`].
+unsafe fn failure(raw: &abi::OpResult) -> Error {
+    // SAFETY: passed on to the caller.
+    let message = unsafe { optional(raw.message) }.unwrap_or_else(|| "the plugin gave no reason".to_owned());
+    let mut error = Error::new(ErrorKind::from_code(raw.code), message);
+    if raw.retry_after_ms > 0 {
+        error = error.with_retry_after(Duration::from_millis(raw.retry_after_ms));
+    }
+    // SAFETY: passed on to the caller.
+    match unsafe { optional(raw.vendor_code) } {
+        Some(code) => error.with_vendor_code(code),
+        None => error,
+    }
+}
+
+/// # Safety
+/// As [`text`].
+unsafe fn optional(str: abi::Str) -> Option<String> {
+    // SAFETY: passed on to the caller.
+    (str.len > 0).then(|| unsafe { text(str) })
+}
+
+fn expiry(unix_ms: i64) -> Option<SystemTime> {
+    let distance = Duration::from_millis(unix_ms.unsigned_abs());
+    match unix_ms {
+        0 => None,
+        1.. => UNIX_EPOCH.checked_add(distance),
+        _ => UNIX_EPOCH.checked_sub(distance),
+    }
+}
+
+/// The names of the libraries whose tables were made; the index is the table's `host_data`.
+static PLUGINS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Makes the table for one library, which then may use it as long as the process lives.
+pub(super) fn host_table(library: &str) -> &'static abi::Host {
+    let mut plugins = PLUGINS.lock().unwrap_or_else(PoisonError::into_inner);
+    let host_data = plugins.len() as u64;
+    plugins.push(library.to_owned());
+    let str = |text: &'static str| abi::Str { ptr: text.as_ptr(), len: text.len() };
+    Box::leak(Box::new(abi::Host {
+        struct_size: size_of::<abi::Host>() as u32,
+        abi_major: abi::ABI_MAJOR,
+        abi_minor: abi::ABI_MINOR,
+        reserved: 0,
+        host_data,
+        name: str("keyway"),
+        version: str(env!("CARGO_PKG_VERSION")),
+        log_enabled: Some(log_enabled),
+        log: Some(log),
+        get_extension: Some(get_extension),
+    }))
+}
+
+/// # Safety
+/// As `log_enabled` in the header.
+unsafe extern "C" fn log_enabled(_host: *const abi::Host, level: u32) -> u32 {
+    let enabled = match level {
+        1 => tracing::enabled!(target: "keyway::plugin", tracing::Level::ERROR),
+        2 => tracing::enabled!(target: "keyway::plugin", tracing::Level::WARN),
+        3 => tracing::enabled!(target: "keyway::plugin", tracing::Level::INFO),
+        4 => tracing::enabled!(target: "keyway::plugin", tracing::Level::DEBUG),
+        5 => tracing::enabled!(target: "keyway::plugin", tracing::Level::TRACE),
+        _ => false,
+    };
+    u32::from(enabled)
+}
+
+/// # Safety
+/// As `log` in the header.
+unsafe extern "C" fn log(host: *const abi::Host, level: u32, target: abi::Str, message: abi::Str) {
+    // SAFETY: NULL, or the table that this host made for the plugin.
+    let index = unsafe { host.as_ref() }.map_or(u64::MAX, |host| host.host_data);
+    let plugin = {
+        let plugins = PLUGINS.lock().unwrap_or_else(PoisonError::into_inner);
+        usize::try_from(index).ok().and_then(|index| plugins.get(index).cloned()).unwrap_or_default()
+    };
+    // SAFETY: the plugin vouches for both texts during the call.
+    let component = unsafe { text(target) };
+    // SAFETY: as above.
+    let line = unsafe { text(message) };
+    match level {
+        1 => error!(target: "keyway::plugin", plugin, component, "{line}"),
+        2 => warn!(target: "keyway::plugin", plugin, component, "{line}"),
+        3 => info!(target: "keyway::plugin", plugin, component, "{line}"),
+        4 => debug!(target: "keyway::plugin", plugin, component, "{line}"),
+        _ => trace!(target: "keyway::plugin", plugin, component, "{line}"),
+    }
+}
+
+/// # Safety
+/// As `get_extension` in the header. Version 1.0 has no extension of the host's.
+unsafe extern "C" fn get_extension(_host: *const abi::Host, _id: abi::Str) -> *const c_void {
+    std::ptr::null()
+}

@@ -1,0 +1,188 @@
+//! From a reference in the configuration to a running instance: every step, in order.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use keyway_plugin_api::{Capabilities, SecretManager};
+
+use super::{
+    LoadedPlugin, OpenError, Verified,
+    client::Limits,
+    locate::{self, LocateError, PluginReference, ReferenceError},
+    open,
+    verify::{self, FileHash, TrustPolicy, VerifyError},
+};
+
+/// What is needed to load one manager.
+#[derive(Debug)]
+pub struct PluginSpec {
+    /// The manager's name in the configuration.
+    pub name: String,
+    /// What names the plugin: `module.Type`, or a path with an optional `:Type`.
+    pub reference: String,
+    /// The setting that holds the reference, for texts of errors.
+    pub setting: String,
+    /// The folder of the configuration.
+    pub config_dir: PathBuf,
+    /// Where to look beside it, in order.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// The JSON object that the plugin is given.
+    pub config: serde_json::Value,
+    /// What the file must show before it is loaded.
+    pub trust: TrustPolicy,
+    /// How long making the instance may take.
+    pub timeout: Duration,
+    /// How many operations may be under way at once.
+    pub max_in_flight: usize,
+}
+
+/// What was loaded, and how it was verified.
+#[derive(Clone, Debug)]
+pub struct LoadReport {
+    /// The manager's name in the configuration.
+    pub name: String,
+    /// The file that was found.
+    pub path: PathBuf,
+    /// Where the bytes that run are: in sealed memory, or in a private copy.
+    pub copy: &'static str,
+    /// The hash of those bytes.
+    pub sha256: FileHash,
+    /// Whether that hash is pinned.
+    pub pinned: bool,
+    /// The plugin's own name.
+    pub plugin: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// Who made it.
+    pub vendor: String,
+    /// The version of the plugin interface that it was compiled against.
+    pub abi: (u32, u32),
+    /// By what its layout was verified.
+    pub layout: Verified,
+    /// The manager type that was taken.
+    pub type_name: String,
+    /// What the type says about itself.
+    pub description: String,
+    /// The JSON Schema of its configuration, when it has one.
+    pub config_schema: Option<String>,
+    /// What the instance can do.
+    pub capabilities: Capabilities,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why a plugin could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The reference names nothing.
+    #[error("{setting} does not name a plugin")]
+    Reference {
+        /// The setting that holds it.
+        setting: String,
+        /// Why.
+        #[source]
+        source: ReferenceError,
+    },
+    /// No file was found.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// The file was refused before anything of it ran.
+    #[error("the plugin that {setting} names ({reference}) is refused")]
+    Verify {
+        /// The setting that holds the reference.
+        setting: String,
+        /// Its value.
+        reference: String,
+        /// Why.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// The library was refused, or made no instance.
+    #[error("the plugin that {setting} names ({reference}) cannot be used")]
+    Open {
+        /// The setting that holds the reference.
+        setting: String,
+        /// Its value.
+        reference: String,
+        /// Why.
+        #[source]
+        source: Box<OpenError>,
+    },
+}
+
+/// Finds, verifies and opens a plugin and makes an instance; must be called inside a tokio runtime.
+///
+/// Nothing of the plugin runs before its file was verified, and what runs is a private copy of the bytes that were.
+///
+/// # Errors
+/// [`LoadError`], whose chain names the setting, its value, each place looked in and the reason.
+pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), LoadError> {
+    let PluginSpec { name, reference, setting, config_dir, plugin_dirs, config, trust, timeout, max_in_flight } = spec;
+    let parsed: PluginReference = reference
+        .parse()
+        .map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
+    let located = locate::locate(&parsed, &setting, &config_dir, &plugin_dirs)?;
+    let pinned = !trust.sha256.is_empty();
+    let opened = tokio::task::spawn_blocking(move || open_file(&located.path, &trust).map(|opened| (opened, located)));
+    let opened = opened.await.unwrap_or_else(|_| Err(Failure::Ended));
+    let ((plugin, file), located) = opened.map_err(|failure| failure.in_setting(&setting, &reference))?;
+
+    let in_setting = |source| Failure::Open(Box::new(source)).in_setting(&setting, &reference);
+    let manager_type = plugin.manager_type(located.type_name.as_deref()).map_err(in_setting)?;
+    let limits = Limits { timeout, max_in_flight };
+    let instance = LoadedPlugin::create(plugin, manager_type, &name, config.to_string(), limits);
+    let instance = instance.await.map_err(in_setting)?;
+    let passed_over = located.passed_over.iter().map(|file| format!("passed over {file}"));
+    let report = LoadReport {
+        name,
+        path: located.path,
+        copy: file.copy,
+        sha256: file.sha256,
+        pinned,
+        plugin: plugin.id.clone(),
+        version: plugin.version.clone(),
+        vendor: plugin.vendor.clone(),
+        abi: plugin.abi,
+        layout: plugin.layout,
+        type_name: manager_type.name.clone(),
+        description: manager_type.description.clone(),
+        config_schema: manager_type.config_schema.clone(),
+        capabilities: instance.capabilities(),
+        warnings: passed_over.chain(file.warnings).collect(),
+    };
+    Ok((Arc::new(instance), report))
+}
+
+/// What is kept of a verified file once its library is open.
+struct OpenedFile {
+    sha256: FileHash,
+    copy: &'static str,
+    warnings: Vec<String>,
+}
+
+fn open_file(path: &Path, trust: &TrustPolicy) -> Result<(&'static super::handshake::Plugin, OpenedFile), Failure> {
+    let file = verify::verify(path, trust).map_err(|error| Failure::Verify(Box::new(error)))?;
+    let (sha256, copy, warnings) = (file.sha256, file.sealed.describe(), file.warnings.clone());
+    let plugin = open::open(file).map_err(|error| Failure::Open(Box::new(error)))?;
+    Ok((plugin, OpenedFile { sha256, copy, warnings }))
+}
+
+enum Failure {
+    Verify(Box<VerifyError>),
+    Open(Box<OpenError>),
+    Ended,
+}
+
+impl Failure {
+    fn in_setting(self, setting: &str, reference: &str) -> LoadError {
+        let (setting, reference) = (setting.to_owned(), reference.to_owned());
+        match self {
+            Failure::Verify(source) => LoadError::Verify { setting, reference, source },
+            Failure::Open(source) => LoadError::Open { setting, reference, source },
+            Failure::Ended => LoadError::Open { setting, reference, source: Box::new(OpenError::Ended) },
+        }
+    }
+}
