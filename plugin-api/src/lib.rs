@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod manager;
+pub mod manifest;
 pub mod request;
 pub mod secret;
 
