@@ -6,6 +6,7 @@ pub mod error;
 pub mod export;
 pub mod ffi;
 pub mod manager;
+pub mod manifest;
 pub mod request;
 pub mod runtime;
 pub mod secret;

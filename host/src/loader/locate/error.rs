@@ -1,0 +1,68 @@
+//! Why no file was found.
+
+use std::{fmt, path::PathBuf};
+
+use super::PluginReference;
+
+pub(super) const MISSING: &str = "missing";
+
+/// A place that was looked in without success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it was not taken.
+    pub reason: String,
+}
+
+impl Refused {
+    /// Whether there simply is no such file.
+    pub fn is_missing(&self) -> bool {
+        self.reason == MISSING
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_missing() {
+            write!(f, "{} (missing)", self.path.display())
+        } else {
+            write!(f, "{} ({})", self.path.display(), self.reason)
+        }
+    }
+}
+
+/// No file was found for a reference.
+#[derive(Clone, Debug)]
+pub struct LocateError {
+    /// The setting that holds the reference.
+    pub setting: String,
+    /// Its value.
+    pub reference: PluginReference,
+    /// Each place looked in, in order.
+    pub refused: Vec<Refused>,
+    /// The Python source that the original would have taken.
+    pub python: Option<PathBuf>,
+}
+
+impl fmt::Display for LocateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot find the plugin that {} names ({}): looked for ", self.setting, self.reference)?;
+        for (index, refused) in self.refused.iter().enumerate() {
+            write!(f, "{}{refused}", if index > 0 { ", " } else { "" })?;
+        }
+        match &self.python {
+            Some(source) => write!(
+                f,
+                "; {} is Python source, which this host does not run: write the class as a plugin, as in \
+                 examples/my-secret-manager, build it and copy the library beside the configuration",
+                source.display()
+            ),
+            None => f.write_str(
+                "; copy the library to one of these places, or name its folder under keyway.plugin_dirs",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LocateError {}
