@@ -152,3 +152,23 @@ keyway:
     assert_eq!(manager.sha256, [[0xab; 32]]);
     assert_eq!(manager.setting, "keyway.managers.\"my_secret_manager.InMemorySecretManager\"");
 }
+
+#[test]
+fn no_slip_in_the_published_file_panics_and_every_error_names_the_file() {
+    let path = Path::new("config.yaml");
+    let check = |text: &str| {
+        if let Err(error) = parse(text, path, Env::from_vars([("UNUSED", "")])) {
+            assert!(error.to_string().contains("config.yaml"), "{error}");
+        }
+    };
+    for at in (0..PUBLISHED.len()).filter(|at| PUBLISHED.is_char_boundary(*at)) {
+        check(&PUBLISHED[..at]);
+        for slip in [
+            "[", "]", "{", "}", ":", "&a ", "*a ", "!t ", "\"", "'", "|", ">", "- ", "#", "%", "\t", "\n",
+            "<<: ", "\0",
+        ] {
+            check(&format!("{}{slip}{}", &PUBLISHED[..at], &PUBLISHED[at..]));
+            check(&format!("{}{slip}{}", &PUBLISHED[..at], &PUBLISHED[at + 1..]));
+        }
+    }
+}
