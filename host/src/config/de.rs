@@ -169,6 +169,7 @@ fn in_words(expected: &str) -> String {
         "a string" => "text".to_owned(),
         "a map" => "a mapping".to_owned(),
         "a sequence" => "a list".to_owned(),
+        "u32" | "u64" => "a whole number of zero or more".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -214,10 +215,13 @@ mod tests {
             fault("a:\n  names: [x, 73]\n"),
             "2:14 a.names[1]: expected text, found a number; put it in quotes"
         );
-        assert_eq!(fault("a:\n  count: [1]\n"), "2:11 a.count: expected u32, found a list");
+        assert_eq!(
+            fault("a:\n  count: [1]\n"),
+            "2:11 a.count: expected a whole number of zero or more, found a list"
+        );
         assert_eq!(
             fault("a:\n  count: -1\n"),
-            "2:10 a.count: expected u32, found a number that does not fit"
+            "2:10 a.count: expected a whole number of zero or more, found a number that does not fit"
         );
     }
 

@@ -135,7 +135,7 @@ fn prove(mut root: Node, path: &Path, env: Env) -> Result<Config, Fault> {
     let managers = managers::managers(&mut own, &root)?;
     let keyway = managers::settings(&own, &root, &dir)?;
     let mut general: file::General = section(&root, "general_settings")?;
-    let master_key = general.master_key.take().map(|text| master_key(&text, &root, &file));
+    let master_key = general.master_key.take().and_then(|text| master_key(&text, &root, &file));
     let idle = !managers.is_empty() && general.key_management_system.is_none();
     let key_management =
         key_management::key_management(general, managers, keyway.strict_config, &root, &mut warnings)?;
@@ -197,7 +197,7 @@ fn sections(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Fault> {
     }
 }
 
-fn master_key(text: &str, root: &Node, file: &Arc<Path>) -> Setting {
+fn master_key(text: &str, root: &Node, file: &Arc<Path>) -> Option<Setting> {
     let location = root.location_at(&["general_settings", "master_key"]);
     let place = Place { file: file.clone(), setting: "general_settings.master_key".to_owned(), location };
     Setting::new(text, place)

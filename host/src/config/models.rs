@@ -142,8 +142,8 @@ fn model(node: &Node, setting: String, file: &Arc<Path>) -> Result<Model, Fault>
     };
     let count = |key: &str, number: Option<Number>| whole(node, &path(key), number);
     Ok(Model {
-        api_key: raw.api_key.map(|text| Setting::new(&text, place("api_key"))),
-        api_base: raw.api_base.map(|text| Setting::new(&text, place("api_base"))),
+        api_key: raw.api_key.and_then(|text| Setting::new(&text, place("api_key"))),
+        api_base: raw.api_base.and_then(|text| Setting::new(&text, place("api_base"))),
         weight: raw.weight.map(|weight| weight.0),
         rpm: count("rpm", raw.rpm)?,
         timeout: raw.timeout.map(|span| span.0),

@@ -20,13 +20,17 @@ enum Value {
 }
 
 impl Setting {
-    pub(super) fn new(text: &str, place: Place) -> Self {
+    /// The setting; `None` when its value is empty, which counts as missing.
+    pub(super) fn new(text: &str, place: Place) -> Option<Self> {
+        if text.is_empty() {
+            return None;
+        }
         let value = if is_reference(text) {
             Value::Reference(text.to_owned())
         } else {
             Value::Literal(Arc::new(text.into()))
         };
-        Self { place, value }
+        Some(Self { place, value })
     }
 
     /// Where the setting stands.
@@ -68,7 +72,7 @@ mod tests {
 
     fn setting(text: &str) -> Setting {
         let place = Place { file: Path::new("c").into(), setting: "a".to_owned(), location: None };
-        Setting::new(text, place)
+        Setting::new(text, place).unwrap()
     }
 
     #[test]
@@ -77,6 +81,12 @@ mod tests {
         assert!(setting("os.environ/A").literal().is_none());
         assert_eq!(setting("canary").literal().unwrap().expose_bytes(), b"canary");
         assert!(setting("canary").reference().is_none());
+    }
+
+    #[test]
+    fn an_empty_setting_counts_as_missing() {
+        let place = Place { file: Path::new("c").into(), setting: "a".to_owned(), location: None };
+        assert!(Setting::new("", place).is_none());
     }
 
     #[test]

@@ -27,11 +27,6 @@ impl Number {
     /// The number as a count.
     pub(super) fn whole(self) -> Option<u64> {
         let fits = self.0.fract() == 0.0 && self.0 <= 9_007_199_254_740_992.0;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "checked to be whole and to fit"
-        )]
         fits.then_some(self.0 as u64)
     }
 }
@@ -110,7 +105,6 @@ impl Visitor<'_> for Quantity {
         f.write_str(self.what)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "durations and sizes need no more than 53 bits")]
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<f64, E> {
         self.visit_f64(value as f64)
     }

@@ -144,6 +144,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn neither_dots_nor_links_lead_out_of_the_allowed_folder() {
         let outer = tempfile::tempdir().unwrap();
