@@ -1,5 +1,6 @@
 //! The host: loads secret managers as compiled plugins, resolves a configuration through them and serves an
 //! OpenAI-compatible gateway with what they hold.
 
+pub mod config;
 pub mod loader;
 pub mod service;
