@@ -1,7 +1,6 @@
 //! Everything the author of a Keyway secret manager plugin sees.
 
 pub mod abi;
-mod config;
 pub mod error;
 pub mod export;
 pub mod ffi;
@@ -10,6 +9,8 @@ pub mod manifest;
 pub mod request;
 pub mod runtime;
 pub mod secret;
+
+mod config;
 
 pub use async_trait::async_trait;
 pub use schemars;

@@ -1,1 +1,3 @@
-//! Helpers.
+//! What the tests share: plugins that are built as a vendor would build them, and the contract that all must keep.
+
+pub mod build;

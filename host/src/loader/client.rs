@@ -58,7 +58,7 @@ struct Closing {
 
 /// How long and how often at once an instance is called.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     /// How long making the instance may take.
     pub timeout: Duration,
     /// How many operations may be under way at once; further ones wait, inside their deadline.

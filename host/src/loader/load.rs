@@ -120,13 +120,23 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`], whose chain names the setting, its value, each place looked in and the reason.
 pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), LoadError> {
-    let PluginSpec { name, reference, setting, config_dir, plugin_dirs, config, trust, timeout, max_in_flight } = spec;
-    let parsed: PluginReference = reference
-        .parse()
-        .map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
+    let PluginSpec {
+        name,
+        reference,
+        setting,
+        config_dir,
+        plugin_dirs,
+        config,
+        trust,
+        timeout,
+        max_in_flight,
+    } = spec;
+    let parsed: PluginReference =
+        reference.parse().map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
     let located = locate::locate(&parsed, &setting, &config_dir, &plugin_dirs)?;
     let pinned = !trust.sha256.is_empty();
-    let opened = tokio::task::spawn_blocking(move || open_file(&located.path, &trust).map(|opened| (opened, located)));
+    let opened =
+        tokio::task::spawn_blocking(move || open_file(&located.path, &trust).map(|opened| (opened, located)));
     let opened = opened.await.unwrap_or_else(|_| Err(Failure::Ended));
     let ((plugin, file), located) = opened.map_err(|failure| failure.in_setting(&setting, &reference))?;
 
@@ -163,7 +173,10 @@ struct OpenedFile {
     warnings: Vec<String>,
 }
 
-fn open_file(path: &Path, trust: &TrustPolicy) -> Result<(&'static super::handshake::Plugin, OpenedFile), Failure> {
+fn open_file(
+    path: &Path,
+    trust: &TrustPolicy,
+) -> Result<(&'static super::handshake::Plugin, OpenedFile), Failure> {
     let file = verify::verify(path, trust).map_err(|error| Failure::Verify(Box::new(error)))?;
     let (sha256, copy, warnings) = (file.sha256, file.sealed.describe(), file.warnings.clone());
     let plugin = open::open(file).map_err(|error| Failure::Open(Box::new(error)))?;
