@@ -6,3 +6,7 @@
 pub mod inspect;
 pub mod locate;
 pub mod verify;
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod testing;
