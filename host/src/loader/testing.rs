@@ -39,6 +39,15 @@ pub(super) fn plugin() -> &'static [u8] {
     BYTES.get_or_init(|| compile(PLUGIN, &[]))
 }
 
+/// A temporary folder that only its owner may write to, whatever the umask of whoever runs the tests.
+pub(super) fn folder() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
 /// Writes a file whose mode does not depend on the umask of whoever runs the tests.
 pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::loader::testing::{plugin, write};
+use crate::loader::testing::{folder, plugin, write};
 
 fn policy() -> TrustPolicy {
     TrustPolicy::new("my_sm.Manager")
@@ -25,7 +25,7 @@ fn refused(path: &Path, policy: &TrustPolicy) -> String {
 #[test]
 fn a_good_file_is_verified_and_its_copy_outlives_what_happens_to_the_file() {
     for load_from in [LoadFrom::Memory, LoadFrom::PrivateCopy] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let path = write(dir.path(), "libmy_sm.so", plugin());
         let verified = verify(&path, &TrustPolicy { load_from, ..policy() }).unwrap();
         assert_eq!(verified.sha256, FileHash::of(plugin()));
@@ -40,7 +40,7 @@ fn a_good_file_is_verified_and_its_copy_outlives_what_happens_to_the_file() {
 
 #[test]
 fn sealed_memory_cannot_be_changed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let verified = verify(&write(dir.path(), "a.so", plugin()), &policy()).unwrap();
     assert_eq!(verified.sealed.describe(), "sealed memory");
     let copy = fs::File::options().write(true).open(verified.sealed.load_path()).unwrap();
@@ -50,7 +50,7 @@ fn sealed_memory_cannot_be_changed() {
 
 #[test]
 fn a_private_copy_is_private_unique_and_removed_with_its_owner() {
-    let (dir, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (dir, base) = (folder(), folder());
     let path = write(dir.path(), "a.so", plugin());
     let policy = TrustPolicy {
         load_from: LoadFrom::PrivateCopy,
@@ -59,10 +59,10 @@ fn a_private_copy_is_private_unique_and_removed_with_its_owner() {
     };
     let (one, two) = (verify(&path, &policy).unwrap(), verify(&path, &policy).unwrap());
     assert_ne!(one.sealed.load_path(), two.sealed.load_path());
-    let folder = one.sealed.load_path().parent().unwrap();
-    assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let private = one.sealed.load_path().parent().unwrap();
+    assert_eq!(fs::metadata(private).unwrap().permissions().mode() & 0o777, 0o700);
     one.sealed.remove_name();
-    assert!(!folder.exists());
+    assert!(!private.exists());
     drop((one, two));
     assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     set_mode(base.path(), 0o777);
@@ -71,7 +71,7 @@ fn a_private_copy_is_private_unique_and_removed_with_its_owner() {
 
 #[test]
 fn a_file_that_everybody_may_write_needs_a_pin() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let path = write(dir.path(), "a.so", plugin());
     set_mode(&path, 0o666);
     let text = refused(&path, &policy());
@@ -85,7 +85,7 @@ fn a_file_that_everybody_may_write_needs_a_pin() {
 
 #[test]
 fn a_folder_that_everybody_may_write_counts_however_far_above() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let inner = dir.path().join("open/inner");
     fs::create_dir_all(&inner).unwrap();
     set_mode(&inner, 0o755);
@@ -100,7 +100,7 @@ fn a_folder_that_everybody_may_write_counts_however_far_above() {
 
 #[test]
 fn links_are_followed_and_the_folders_of_their_targets_count() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let (data, other) = (dir.path().join("..2026"), dir.path().join("other"));
     fs::create_dir(&data).unwrap();
     fs::create_dir(&other).unwrap();
@@ -122,7 +122,7 @@ fn links_are_followed_and_the_folders_of_their_targets_count() {
 
 #[test]
 fn only_regular_files_are_read_and_nothing_hangs() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let fifo = dir.path().join("fifo.so");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
     assert!(refused(&fifo, &policy()).contains("is a FIFO, not a regular file"));
@@ -136,7 +136,7 @@ fn only_regular_files_are_read_and_nothing_hangs() {
 
 #[test]
 fn a_file_over_the_limit_is_not_read_and_one_at_it_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let path = write(dir.path(), "a.so", plugin());
     let len = plugin().len() as u64;
     let over = refused(&path, &TrustPolicy { max_len: len - 1, ..policy() });
@@ -146,7 +146,7 @@ fn a_file_over_the_limit_is_not_read_and_one_at_it_is() {
 
 #[test]
 fn a_pin_that_does_not_fit_is_refused_with_the_line_that_would_accept_the_file() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let path = write(dir.path(), "a.so", plugin());
     let text = refused(&path, &pinned(b"another"));
     let (old, new) = (FileHash::of(b"another"), FileHash::of(plugin()));
@@ -156,7 +156,7 @@ fn a_pin_that_does_not_fit_is_refused_with_the_line_that_would_accept_the_file()
 
 #[test]
 fn required_pins_are_required() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let path = write(dir.path(), "a.so", plugin());
     let text = refused(&path, &TrustPolicy { require: Require::Pin, ..policy() });
     assert!(text.ends_with(&format!("sha256: [\"{}\"]", FileHash::of(plugin()))), "{text}");
@@ -165,7 +165,7 @@ fn required_pins_are_required() {
 
 #[test]
 fn what_is_no_plugin_is_refused_in_one_sentence() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let cases: [(&[u8], &str); 4] = [
         (b"", "is empty"),
         (b"hello\n", "is a text file"),
@@ -183,7 +183,7 @@ fn what_is_no_plugin_is_refused_in_one_sentence() {
 
 #[test]
 fn looking_at_a_file_tells_its_hash_and_who_could_change_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let path = write(dir.path(), "a.so", plugin());
     set_mode(&path, 0o666);
     let seen = inspect_file(&path).unwrap();
