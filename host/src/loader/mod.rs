@@ -22,6 +22,9 @@ mod open;
 mod slots;
 mod wait;
 
+#[cfg(all(test, target_os = "linux"))]
+mod testing;
+
 pub use self::{
     client::{Faults, LoadedPlugin},
     error::OpenError,

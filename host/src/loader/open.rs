@@ -57,6 +57,7 @@ fn open_new(file: &VerifiedFile) -> Result<Plugin, OpenError> {
     }
     let linker = |source| OpenError::Linker { path: path.clone(), source };
     let library = link(file.sealed.load_path()).map_err(linker)?;
+    file.sealed.remove_name();
     // Never unloaded: threads, thread-locals and tables of the plugin's live as long as the process.
     let library: &'static Library = Box::leak(Box::new(library));
     // SAFETY: the symbol is the one function that the contract names, and inspection saw that it is exported; calling

@@ -176,16 +176,22 @@ impl Inspection {
         }
     }
 
-    /// Takes note of the bytes of a manifest section.
+    /// Takes note of the bytes of a manifest section; only the first one counts.
     pub(super) fn note_manifest(&mut self, section: &[u8]) {
+        if self.manifest.is_some() || self.manifest_fault.is_some() {
+            return;
+        }
         match Manifest::parse(section) {
             Ok(manifest) => self.manifest = Some(manifest),
             Err(fault) => self.manifest_fault = Some(fault),
         }
     }
 
-    /// Takes note of a fingerprint table that begins at `bytes`.
+    /// Takes note of a fingerprint table that begins at `bytes`; only the first one counts.
     pub(super) fn note_fingerprint(&mut self, bytes: Option<&[u8]>, little_endian: bool) {
+        if self.fingerprint.is_some() || self.fingerprint_fault.is_some() {
+            return;
+        }
         match read_fingerprint(bytes.unwrap_or_default(), little_endian) {
             Ok(words) => self.fingerprint = Some(words),
             Err(what) => self.fingerprint_fault = Some(what),

@@ -2,8 +2,6 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::PluginReference;
-
 pub(super) const MISSING: &str = "missing";
 
 /// A place that was looked in without success.
@@ -38,7 +36,7 @@ pub struct LocateError {
     /// The setting that holds the reference.
     pub setting: String,
     /// Its value.
-    pub reference: PluginReference,
+    pub reference: String,
     /// Each place looked in, in order.
     pub refused: Vec<Refused>,
     /// The Python source that the original would have taken.

@@ -58,7 +58,7 @@ pub fn locate(
         }
     }
     let python = python_source(reference, config_dir).filter(|source| source.is_file());
-    Err(LocateError { setting: setting.to_owned(), reference: reference.clone(), refused, python })
+    Err(LocateError { setting: setting.to_owned(), reference: reference.to_string(), refused, python })
 }
 
 /// The files that a reference may mean, best first.
@@ -130,5 +130,6 @@ fn split_module(module: &str) -> (PathBuf, &str) {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests;

@@ -190,5 +190,6 @@ fn check_trust(path: &Path, file: &ReadFile, policy: &TrustPolicy) -> Result<Vec
     Ok(Vec::new())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests;

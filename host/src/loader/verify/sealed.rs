@@ -11,7 +11,9 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{LoadFrom, TrustPolicy, VerifyError, file::ReadFile};
+#[cfg(target_os = "linux")]
+use super::LoadFrom;
+use super::{TrustPolicy, VerifyError, file::ReadFile};
 
 /// The copy of a plugin's file that is loaded.
 ///

@@ -80,7 +80,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness>> File<'a, Elf> {
             .find(|segment| segment.p_type(endian) == elf::PT_DYNAMIC)
             .ok_or(InspectError::Damaged { what: "it has no dynamic section" })?;
         let dynamic = Dynamic::read(&image, &load::<Elf>(dynamic, endian))?;
-        if dynamic.has_flag(elf::DT_FLAGS_1, u64::from(elf::DF_1_PIE.0)) {
+        if dynamic.has_flag(elf::DT_FLAGS_1, elf::DF_1_PIE.0) {
             return Err(InspectError::Executable);
         }
         symbols::check_relocations(&image, &dynamic, symbols::count::<Elf>(&image, &dynamic))?;
@@ -89,8 +89,8 @@ impl<'a, Elf: FileHeader<Endian = Endianness>> File<'a, Elf> {
 
     fn note_dynamic(&self, found: &mut Inspection) {
         let dynamic = &self.dynamic;
-        found.text_relocations = dynamic.value(elf::DT_TEXTREL).is_some()
-            || dynamic.has_flag(elf::DT_FLAGS, u64::from(elf::DF_TEXTREL.0));
+        found.text_relocations =
+            dynamic.value(elf::DT_TEXTREL).is_some() || dynamic.has_flag(elf::DT_FLAGS, elf::DF_TEXTREL.0);
         found.audit = dynamic.value(elf::DT_AUDIT).is_some() || dynamic.value(elf::DT_DEPAUDIT).is_some();
         for (tag, name) in [(elf::DT_RPATH, "RPATH"), (elf::DT_RUNPATH, "RUNPATH")] {
             found.search_paths.extend(dynamic.strings(tag).map(|path| (name, shown(path))));
@@ -204,5 +204,6 @@ fn architecture<Elf: FileHeader<Endian = Endianness>>(header: &Elf, endian: Endi
     name.to_owned()
 }
 
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests;
