@@ -73,9 +73,11 @@ impl Reply {
         Reply { status, headers, body: body.into() }
     }
 
-    /// Adds a header.
-    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+    /// Adds a header; one that cannot be sent is left out.
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
         self
     }
 

@@ -149,7 +149,7 @@ impl Call<'_> {
                 "an upstream refuses our credential"
             );
             let model = route.group.name().to_owned();
-            return Err(Failure::of_credential(GatewayError::UpstreamAuth { model, status, reference }));
+            return Err(Failure::of_setup(GatewayError::UpstreamAuth { model, status, reference }));
         }
         if status.is_redirection() {
             // Followed, it would take the provider's key to a host that nobody configured.
@@ -158,7 +158,7 @@ impl Call<'_> {
                 status = status.as_u16(),
                 "an upstream redirects: correct its api_base"
             );
-            return Err(Failure::of_connection(unavailable(route)));
+            return Err(Failure::of_setup(unavailable(route)));
         }
         let (mut parts, incoming) = answer.into_parts();
         headers::retain_for_caller(&mut parts.headers);

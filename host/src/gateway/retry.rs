@@ -38,8 +38,8 @@ impl Failure {
         Failure { last: Last::Error(error), hopeless: true, cools_down: false, retry_after: None }
     }
 
-    /// The upstream refused the deployment's credential.
-    pub(super) fn of_credential(error: GatewayError) -> Self {
+    /// The deployment is set up wrongly: its credential is refused, or its address redirects.
+    pub(super) fn of_setup(error: GatewayError) -> Self {
         Failure { last: Last::Error(error), hopeless: true, cools_down: true, retry_after: None }
     }
 

@@ -42,7 +42,7 @@ impl fmt::Display for UrlFault {
 #[derive(Debug)]
 pub(super) enum Target {
     /// Known from the start: one address for each endpoint, in the order of [`Endpoint::ALL`].
-    Fixed([Uri; Endpoint::ALL.len()]),
+    Fixed(Box<[Uri; Endpoint::ALL.len()]>),
     /// Made for each request, because a part of it is a secret or depends on the requested model.
     PerRequest { rule: PathRule, base: Text, api_version: Text },
 }
@@ -62,7 +62,7 @@ impl Target {
             if let (Text::Literal(version), false) = (&api_version, model_in_path) {
                 let [chat, completions, embeddings] =
                     Endpoint::ALL.map(|endpoint| build(rule, base, version, endpoint, model));
-                return Ok(Target::Fixed([chat?, completions?, embeddings?]));
+                return Ok(Target::Fixed(Box::new([chat?, completions?, embeddings?])));
             }
         }
         Ok(Target::PerRequest { rule, base, api_version })
@@ -88,13 +88,13 @@ impl Target {
 
     /// Whether requests go over TLS for certain.
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Target::Fixed([uri, ..]) if uri.scheme() == Some(&Scheme::HTTPS))
+        matches!(self, Target::Fixed(uris) if uris[0].scheme() == Some(&Scheme::HTTPS))
     }
 
     /// What a log may say of the address: host and port, or the reference behind which it stands.
     pub(super) fn shown(&self) -> &str {
         match self {
-            Target::Fixed([uri, ..]) => uri.authority().map_or("", |authority| authority.as_str()),
+            Target::Fixed(uris) => uris[0].authority().map_or("", |authority| authority.as_str()),
             Target::PerRequest { base: Text::Literal(base), .. } => base,
             Target::PerRequest { base: Text::Secret(handle), .. } => handle.reference(),
         }
