@@ -1,2 +1,7 @@
 //! The `keyway` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyway::cli::main()
+}

@@ -70,7 +70,7 @@ pub(super) fn shake(path: &Path, entry: Entry, layout: Verified) -> Result<Plugi
     // SAFETY: not NULL; every version of the struct begins with two words, its size and its major.
     let size = unsafe { raw.cast::<u32>().read_unaligned() };
     // SAFETY: as above.
-    let major = unsafe { raw.cast::<u32>().add(1).read_unaligned() };
+    let major = unsafe { raw.cast::<[u32; 2]>().read_unaligned() }[1];
     if major != abi::ABI_MAJOR {
         return Err(OpenError::Major { path: path.to_owned(), major });
     }

@@ -51,7 +51,7 @@ pub enum LayoutError {
 ///
 /// # Errors
 /// The first difference.
-pub(super) fn compare_fingerprint(words: &[u32]) -> Result<(), LayoutError> {
+pub fn compare_fingerprint(words: &[u32]) -> Result<(), LayoutError> {
     let malformed = |text: String| Err(LayoutError::Malformed(text));
     match words {
         [FINGERPRINT_MAGIC, count, ..] if *count as usize == words.len() => {}

@@ -28,7 +28,7 @@ mod testing;
 pub use self::{
     client::{Faults, LoadedPlugin},
     error::OpenError,
-    layout::{LayoutError, Verified},
+    layout::{LayoutError, Verified, compare_fingerprint},
     load::{LoadError, LoadReport, PluginSpec, load},
     slots::unowned_completions,
 };

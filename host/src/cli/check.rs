@@ -1,0 +1,95 @@
+//! `keyway config check`: everything that a start does, but for serving.
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, anyhow};
+
+use super::{Failure, table};
+use crate::{
+    config::{self, Config, Reference},
+    registry,
+    service::{Outcome, Policy, Resolver},
+};
+
+/// What can be said about a check.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration: LiteLLM's config.yaml.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Prints one row for each reference; fails when one that is needed has no value.
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let config = config::load(&args.file).map_err(Failure::wrong)?;
+    for warning in &config.warnings {
+        tracing::warn!("{}: {warning}", config.path.display());
+    }
+    let manager = registry::load(&config).await.map_err(Failure::failed)?;
+    if let Some(manager) = &manager {
+        let report = &manager.report;
+        tracing::info!(
+            manager = report.name,
+            file = %report.path.display(),
+            sha256 = %report.sha256,
+            layout = %report.layout,
+            "secret manager loaded"
+        );
+    }
+    let named = manager.as_ref().map(|loaded| (loaded.report.name.clone(), loaded.manager.clone()));
+    let resolver = Resolver::new(named, Policy::new(&config), config.env.clone());
+    let outcomes = resolver.resolve_all(&config.references).await;
+    let printed = print(&outcomes).context("cannot write to standard output");
+    if let Some(manager) = manager {
+        manager.manager.shutdown().await;
+    }
+    printed.map_err(Failure::failed)?;
+    verdict(&config, &outcomes)
+}
+
+fn print(outcomes: &[Outcome]) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = outcomes
+        .iter()
+        .map(|outcome| {
+            let from = match &outcome.result {
+                Ok(resolved) => resolved.source.to_string(),
+                Err(_) if outcome.reference.is_required() => "MISSING".to_owned(),
+                Err(_) => "missing, and not needed here".to_owned(),
+            };
+            vec![outcome.reference.text().to_owned(), from, places(&outcome.reference)]
+        })
+        .collect();
+    let mut out = io::stdout().lock();
+    table::write(&mut out, &["REFERENCE", "FROM", "USED BY"], &rows)?;
+    out.flush()
+}
+
+fn places(reference: &Reference) -> String {
+    let places = reference.places().iter().map(|place| match place.location {
+        Some(at) => format!("{} (line {})", place.setting, at.line),
+        None => place.setting.clone(),
+    });
+    places.collect::<Vec<_>>().join(", ")
+}
+
+/// Every failure in full, or a word that all is well.
+fn verdict(config: &Config, outcomes: &[Outcome]) -> Result<(), Failure> {
+    let failures = outcomes.iter().filter(|outcome| outcome.reference.is_required());
+    let failures: Vec<String> =
+        failures.filter_map(|outcome| outcome.result.as_ref().err()).map(ToString::to_string).collect();
+    if failures.is_empty() {
+        if config.master_key.is_none() {
+            return Err(Failure::wrong(anyhow!(
+                "{} has no general_settings.master_key, and the gateway does not start without one; \
+                 add `master_key: os.environ/LITELLM_MASTER_KEY`",
+                config.path.display()
+            )));
+        }
+        tracing::info!(references = outcomes.len(), models = config.models.len(), "the configuration is sound");
+        return Ok(());
+    }
+    Err(Failure::failed(anyhow!("{} of {} references have no value:\n{}", failures.len(), outcomes.len(), failures.join("\n"))))
+}

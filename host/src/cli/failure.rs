@@ -1,0 +1,47 @@
+//! How a command fails: what is printed, and the exit code.
+
+use std::io::{self, Write as _};
+
+/// Why a command failed.
+pub(super) enum Failure {
+    /// The command line is wrong.
+    Usage(clap::Error),
+    /// The command line or the configuration is wrong.
+    Wrong(anyhow::Error),
+    /// The work failed.
+    Failed(anyhow::Error),
+}
+
+impl Failure {
+    /// The configuration is wrong, or asks for what cannot be.
+    pub(super) fn wrong(error: impl Into<anyhow::Error>) -> Self {
+        Failure::Wrong(error.into())
+    }
+
+    /// The work failed.
+    pub(super) fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Failure::Failed(error.into())
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) | Failure::Wrong(_) => 2,
+            Failure::Failed(_) => 1,
+        }
+    }
+
+    /// Prints the error with its chain of causes, each on a line of its own.
+    pub(super) fn print(&self) {
+        let mut out = io::stderr().lock();
+        // Nothing can be done about a standard error that is closed.
+        let _ = match self {
+            Failure::Usage(error) => write!(out, "{}", error.render()),
+            Failure::Wrong(error) | Failure::Failed(error) => {
+                let mut chain = error.chain();
+                let first = chain.next().map(ToString::to_string).unwrap_or_default();
+                let causes: String = chain.map(|cause| format!("\n  because: {cause}")).collect();
+                writeln!(out, "error: {first}{causes}")
+            }
+        };
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line: one file for each subcommand.
+//!
+//! Data goes to standard output, everything else to standard error. The exit code is 0 when the work is done, 1 when it
+//! failed, and 2 when the command or the configuration is wrong.
+
+mod check;
+mod failure;
+mod plugin;
+mod secret;
+mod serve;
+mod table;
+
+use std::{io, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use self::failure::Failure;
+use crate::{config::Env, telemetry};
+
+/// How long threads that a plugin keeps busy may hold up the end of the process.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Loads secret managers as compiled plugins and serves an OpenAI-compatible gateway with what they hold.
+#[derive(Parser)]
+#[command(
+    name = "keyway",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  keyway --config config.yaml --port 4000          serve
+  keyway config check config.yaml                  resolve every reference, print where each came from
+  keyway plugin list ./plugins                     show plugins without loading them
+  echo -n VALUE | keyway secret set NAME --config config.yaml
+
+Exit code: 0 done, 1 failed, 2 wrong usage or configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<serve::Args>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the gateway; also what happens without a subcommand.
+    Serve(serve::Args),
+    /// Read and change secrets through the configuration's secret manager.
+    #[command(subcommand)]
+    Secret(secret::Command),
+    /// Look at plugin files; nothing is loaded.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Look at configurations.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  keyway completions bash > /etc/bash_completion.d/keyway")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Load the plugin, resolve every reference, and print where each came from; never a value.
+    #[command(after_help = "Example:\n  keyway config check config.yaml")]
+    Check(check::Args),
+}
+
+/// Runs the program with the process's own arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start(&Env::from_process(), cli.is_detailed());
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    protect_memory();
+    match (cli.command, cli.serve) {
+        (Some(Command::Completions { shell }), _) => {
+            clap_complete::generate(shell, &mut Cli::command(), "keyway", &mut io::stdout());
+            Ok(())
+        }
+        (Some(Command::Plugin(command)), _) => plugin::run(command),
+        (Some(Command::Serve(args)), _) | (None, Some(args)) => within_runtime(serve::run(args)),
+        (Some(Command::Secret(command)), _) => within_runtime(secret::run(command)),
+        (Some(Command::Config(ConfigCommand::Check(args))), _) => within_runtime(check::run(args)),
+        (None, None) => {
+            let error = Cli::command().error(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "give a configuration to serve with --config FILE, or a subcommand",
+            );
+            Err(Failure::Usage(error))
+        }
+    }
+}
+
+impl Cli {
+    fn is_detailed(&self) -> bool {
+        match (&self.command, &self.serve) {
+            (Some(Command::Serve(args)), _) | (None, Some(args)) => args.detailed_debug,
+            _ => false,
+        }
+    }
+}
+
+fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(anyhow::Error::new(error).context("cannot start the threads of the host")))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
+}
+
+/// Keeps the process's memory, and so the secrets in it, out of core dumps and away from debuggers of the same user.
+fn protect_memory() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+            tracing::warn!(%error, "cannot switch core dumps off");
+        }
+    }
+}
