@@ -26,7 +26,9 @@ pub struct Manager {
 /// # Errors
 /// [`LoadError`]; nothing is left running then.
 pub async fn load(config: &Config) -> Result<Option<Manager>, LoadError> {
-    let Some(settings) = config.key_management.as_ref().map(|settings| &settings.manager) else { return Ok(None) };
+    let Some(settings) = config.key_management.as_ref().map(|settings| &settings.manager) else {
+        return Ok(None);
+    };
     let trust = TrustPolicy {
         require: match config.keyway.trust {
             TrustRequirement::Ownership => Require::Ownership,

@@ -54,6 +54,10 @@ pub enum StartError {
 }
 
 impl StartError {
+    pub(crate) fn no_master_key(config: &Config) -> Self {
+        StartError::NoMasterKey { path: config.path.display().to_string() }
+    }
+
     /// Whether the configuration is at fault, and not the world that it describes.
     pub fn is_configuration(&self) -> bool {
         match self {
@@ -72,7 +76,7 @@ impl Host {
     /// The first step that fails; the plugin is shut down again then.
     pub async fn start(config: Config) -> Result<Host, StartError> {
         if config.master_key.as_ref().is_none_or(is_empty) {
-            return Err(StartError::NoMasterKey { path: config.path.display().to_string() });
+            return Err(StartError::no_master_key(&config));
         }
         let loaded = registry::load(&config).await?;
         let (manager, report) = loaded.map(|loaded| (loaded.manager, loaded.report)).unzip();
@@ -112,7 +116,7 @@ async fn assemble(
         resolved.push((reference, value.source));
     }
     let Some(master_key) = &config.master_key else {
-        return Err(StartError::NoMasterKey { path: config.path.display().to_string() });
+        return Err(StartError::no_master_key(config));
     };
     let deployments = config.models.iter().map(|model| deployment(model, &handles));
     let gateway = GatewayState::new(Settings {
@@ -162,7 +166,9 @@ impl Handles {
                 Value::String(text.to_owned())
             }
             Value::Array(items) => items.iter().map(|item| self.inside(item)).collect(),
-            Value::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), self.inside(value))).collect(),
+            Value::Object(entries) => {
+                entries.iter().map(|(key, value)| (key.clone(), self.inside(value))).collect()
+            }
             other => other.clone(),
         }
     }
@@ -174,9 +180,11 @@ fn deployment(model: &Model, handles: &Handles) -> Result<Deployment, Deployment
         model_name: model.model_name.clone(),
         model: model.model.clone(),
         api_key: model.api_key.as_ref().map(|setting| handles.setting(setting)),
-        api_base: model.api_base.as_ref().and_then(|setting| match (setting.reference(), setting.literal()) {
-            (Some(text), _) => Some(Text::Secret(handles.reference(text))),
-            (None, literal) => Some(Text::Literal(literal?.expose_str().ok()?.to_owned())),
+        api_base: model.api_base.as_ref().and_then(|setting| {
+            match (setting.reference(), setting.literal()) {
+                (Some(text), _) => Some(Text::Secret(handles.reference(text))),
+                (None, literal) => Some(Text::Literal(literal?.expose_str().ok()?.to_owned())),
+            }
         }),
         weight: model.weight,
         rpm: model.rpm,
@@ -187,17 +195,25 @@ fn deployment(model: &Model, handles: &Handles) -> Result<Deployment, Deployment
     };
     for (name, param) in &model.params {
         match (name.as_str(), param) {
-            ("custom_llm_provider", config::Param::Json(Value::String(text))) => spec.provider = Some(text.clone()),
-            ("api_version", config::Param::Json(Value::String(text))) => spec.api_version = Some(handles.text(text)),
+            ("custom_llm_provider", config::Param::Json(Value::String(text))) => {
+                spec.provider = Some(text.clone())
+            }
+            ("api_version", config::Param::Json(Value::String(text))) => {
+                spec.api_version = Some(handles.text(text))
+            }
             ("api_version", config::Param::Reference(text)) => spec.api_version = Some(handles.text(text)),
             ("extra_headers", config::Param::Json(Value::Object(headers))) => {
-                let headers = headers.iter().filter_map(|(name, value)| Some((name.clone(), handles.text(value.as_str()?))));
+                let headers = headers
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.clone(), handles.text(value.as_str()?))));
                 spec.headers.extend(headers);
             }
             (_, config::Param::Reference(text)) => {
                 spec.params.push((name.clone(), Param::Secret(handles.reference(text))));
             }
-            (_, config::Param::Json(value)) => spec.params.push((name.clone(), Param::Json(handles.inside(value)))),
+            (_, config::Param::Json(value)) => {
+                spec.params.push((name.clone(), Param::Json(handles.inside(value))))
+            }
         }
     }
     Deployment::new(spec)

@@ -5,13 +5,15 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 use super::{Failure, table};
 use crate::{
     config::{self, Config, Reference},
+    loader::LoadReport,
     registry,
-    service::{Outcome, Policy, Resolver},
+    service::{Outcome, Policy, Resolver, resolver},
+    startup::StartError,
 };
 
 /// What can be said about a check.
@@ -29,15 +31,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         tracing::warn!("{}: {warning}", config.path.display());
     }
     let manager = registry::load(&config).await.map_err(Failure::failed)?;
-    if let Some(manager) = &manager {
-        let report = &manager.report;
-        tracing::info!(
-            manager = report.name,
-            file = %report.path.display(),
-            sha256 = %report.sha256,
-            layout = %report.layout,
-            "secret manager loaded"
-        );
+    if let Some(LoadReport { name, path, sha256, layout, .. }) =
+        manager.as_ref().map(|manager| &manager.report)
+    {
+        Failure::note(&format!("{name} is {}, layout {layout}, sha256 {sha256}", path.display()));
     }
     let named = manager.as_ref().map(|loaded| (loaded.report.name.clone(), loaded.manager.clone()));
     let resolver = Resolver::new(named, Policy::new(&config), config.env.clone());
@@ -47,7 +44,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         manager.manager.shutdown().await;
     }
     printed.map_err(Failure::failed)?;
-    verdict(&config, &outcomes)
+    verdict(&config, outcomes)
 }
 
 fn print(outcomes: &[Outcome]) -> io::Result<()> {
@@ -75,21 +72,12 @@ fn places(reference: &Reference) -> String {
     places.collect::<Vec<_>>().join(", ")
 }
 
-/// Every failure in full, or a word that all is well.
-fn verdict(config: &Config, outcomes: &[Outcome]) -> Result<(), Failure> {
-    let failures = outcomes.iter().filter(|outcome| outcome.reference.is_required());
-    let failures: Vec<String> =
-        failures.filter_map(|outcome| outcome.result.as_ref().err()).map(ToString::to_string).collect();
-    if failures.is_empty() {
-        if config.master_key.is_none() {
-            return Err(Failure::wrong(anyhow!(
-                "{} has no general_settings.master_key, and the gateway does not start without one; \
-                 add `master_key: os.environ/LITELLM_MASTER_KEY`",
-                config.path.display()
-            )));
-        }
-        tracing::info!(references = outcomes.len(), models = config.models.len(), "the configuration is sound");
-        return Ok(());
+/// A word that all is well, or every failure in full.
+fn verdict(config: &Config, outcomes: Vec<Outcome>) -> Result<(), Failure> {
+    resolver::required(outcomes).map_err(Failure::failed)?;
+    if config.master_key.is_none() {
+        return Err(Failure::wrong(StartError::no_master_key(config)));
     }
-    Err(Failure::failed(anyhow!("{} of {} references have no value:\n{}", failures.len(), outcomes.len(), failures.join("\n"))))
+    Failure::note(&format!("{} is sound", config.path.display()));
+    Ok(())
 }

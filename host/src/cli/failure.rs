@@ -23,6 +23,12 @@ impl Failure {
         Failure::Failed(error.into())
     }
 
+    /// Tells the person something that is neither data nor a failure.
+    pub(super) fn note(text: &str) {
+        // Nothing can be done about a standard error that is closed.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
     pub(super) fn code(&self) -> u8 {
         match self {
             Failure::Usage(_) | Failure::Wrong(_) => 2,

@@ -14,6 +14,7 @@ use std::{io, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use tracing::level_filters::LevelFilter;
 
 use self::failure::Failure;
 use crate::{config::Env, telemetry};
@@ -75,7 +76,7 @@ enum ConfigCommand {
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::start(&Env::from_process(), cli.is_detailed());
+    telemetry::start(&Env::from_process(), cli.level());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -107,19 +108,20 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 impl Cli {
-    fn is_detailed(&self) -> bool {
+    /// What is logged by default: a server tells what it does, the other commands only what is wrong.
+    fn level(&self) -> LevelFilter {
         match (&self.command, &self.serve) {
-            (Some(Command::Serve(args)), _) | (None, Some(args)) => args.detailed_debug,
-            _ => false,
+            (Some(Command::Serve(args)), _) | (None, Some(args)) if args.detailed_debug => LevelFilter::DEBUG,
+            (Some(Command::Serve(_)), _) | (None, Some(_)) => LevelFilter::INFO,
+            _ => LevelFilter::WARN,
         }
     }
 }
 
 fn within_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(anyhow::Error::new(error).context("cannot start the threads of the host")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::failed(anyhow::Error::new(error).context("cannot start the threads of the host"))
+    })?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(LAST_WAIT);
     result

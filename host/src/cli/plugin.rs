@@ -64,7 +64,7 @@ fn list(folders: &[PathBuf], as_json: bool) -> anyhow::Result<()> {
         writeln!(out, "{:#}", Value::Array(files))?;
     } else if found.is_empty() {
         let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        tracing::info!("no libraries in {}", folders.join(", "));
+        Failure::note(&format!("no libraries in {}", folders.join(", ")));
     } else {
         let rows: Vec<_> = found.iter().map(|(path, file)| row(path, file)).collect();
         table::write(&mut out, &["FILE", "PLUGIN", "VERSION", "VENDOR", "MANAGER TYPES", "STATUS"], &rows)?;
@@ -74,7 +74,8 @@ fn list(folders: &[PathBuf], as_json: bool) -> anyhow::Result<()> {
 
 /// The files of a folder that have a library's extension, by name; no folder below it.
 fn libraries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list the folder {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot list the folder {}", folder.display()))?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("cannot list the folder {}", folder.display()))?.path();
@@ -90,7 +91,10 @@ fn libraries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn row(path: &Path, file: &Result<InspectedFile, VerifyError>) -> Vec<String> {
     let manifest = file.as_ref().ok().and_then(|file| file.inspection.as_ref().ok()?.manifest.as_ref());
     let of_manifest = |text: fn(&keyway_plugin_api::manifest::Manifest) -> String| {
-        manifest.map_or_else(|| "-".to_owned(), |manifest| Some(text(manifest)).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned()))
+        manifest.map_or_else(
+            || "-".to_owned(),
+            |manifest| Some(text(manifest)).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned()),
+        )
     };
     vec![
         path.display().to_string(),
@@ -120,7 +124,9 @@ fn refusal(file: &InspectedFile) -> Option<String> {
         return Some(refusal.to_string());
     }
     let words = file.inspection.as_ref().ok()?.fingerprint.as_ref()?;
-    compare_fingerprint(words).err().map(|fault| format!("has another layout of the plugin interface: {fault}"))
+    compare_fingerprint(words)
+        .err()
+        .map(|fault| format!("has another layout of the plugin interface: {fault}"))
 }
 
 fn inspect(path: &Path, as_json: bool) -> anyhow::Result<()> {

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use keyway_plugin_api::{
-    DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName, WriteRequest,
-    request::MAX_VALUE_LEN,
+    DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName, WriteReceipt,
+    WriteRequest, request::MAX_VALUE_LEN,
 };
 
 use super::Failure;
@@ -41,7 +41,9 @@ pub(super) enum Command {
         recovery_window_in_days: u32,
     },
     /// Replace a secret, in place or under a new name; the new value is read from standard input.
-    #[command(after_help = "Example:\n  keyway secret rotate OPENAI_API_KEY --config config.yaml < new-key.txt")]
+    #[command(
+        after_help = "Example:\n  keyway secret rotate OPENAI_API_KEY --config config.yaml < new-key.txt"
+    )]
     Rotate {
         #[command(flatten)]
         target: Target,
@@ -79,11 +81,14 @@ pub(super) struct Input {
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let (target, wants_write) = match &command {
         Command::Get(target) => (target, false),
-        Command::Set { target, .. } | Command::Delete { target, .. } | Command::Rotate { target, .. } => (target, true),
+        Command::Set { target, .. } | Command::Delete { target, .. } | Command::Rotate { target, .. } => {
+            (target, true)
+        }
     };
     let config = config::load(&target.config).map_err(Failure::wrong)?;
-    let name = SecretName::new(target.name.as_str())
-        .map_err(|error| Failure::wrong(anyhow!("{:?} cannot be the name of a secret: {}", target.name, error.message())))?;
+    let name = SecretName::new(target.name.as_str()).map_err(|error| {
+        Failure::wrong(anyhow!("{:?} cannot be the name of a secret: {}", target.name, error.message()))
+    })?;
     allowed(&config, wants_write).map_err(Failure::wrong)?;
     let loaded = registry::load(&config).await.map_err(Failure::failed)?;
     let Some(loaded) = loaded else {
@@ -95,7 +100,9 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     };
     let done = operate(command, name.clone(), &config, loaded.manager.as_ref()).await;
     loaded.manager.shutdown().await;
-    done.map_err(|error| Failure::failed(error.context(format!("{} cannot do this with {name}", loaded.report.name))))
+    done.map_err(|error| {
+        Failure::failed(error.context(format!("{} cannot do this with {name}", loaded.report.name)))
+    })
 }
 
 async fn operate(
@@ -106,7 +113,8 @@ async fn operate(
 ) -> anyhow::Result<()> {
     let settings = config.key_management.as_ref();
     let optional_params = settings.map(|settings| settings.optional_params.clone()).unwrap_or_default();
-    let timeout = settings.map_or(keyway_plugin_api::request::DEFAULT_TIMEOUT, |settings| settings.manager.timeout);
+    let timeout =
+        settings.map_or(keyway_plugin_api::request::DEFAULT_TIMEOUT, |settings| settings.manager.timeout);
     match command {
         Command::Get(_) => {
             let request = ReadRequest { optional_params, timeout, ..ReadRequest::named(name) };
@@ -127,13 +135,13 @@ async fn operate(
                 ..WriteRequest::new(name.as_str(), read_value(&input)?)?
             };
             let receipt = manager.async_write_secret(&request).await?;
-            tracing::info!(secret = %name, version = receipt.version, "written");
+            Failure::note(&format!("wrote {name}{}", version(&receipt)));
             Ok(())
         }
         Command::Delete { recovery_window_in_days, .. } => {
             let request = DeleteRequest { name, recovery_window_in_days, optional_params, timeout };
             manager.async_delete_secret(&request).await?;
-            tracing::info!(secret = %request.name, "deleted");
+            Failure::note(&format!("deleted {}", request.name));
             Ok(())
         }
         Command::Rotate { to, input, .. } => {
@@ -146,7 +154,7 @@ async fn operate(
                 ..RotateRequest::in_place(name.as_str(), read_value(&input)?)?
             };
             let receipt = manager.async_rotate_secret(request).await?;
-            tracing::info!(secret = %name, now = %new_name, version = receipt.version, "rotated");
+            Failure::note(&format!("rotated {name}, which is now {new_name}{}", version(&receipt)));
             Ok(())
         }
     }
@@ -169,11 +177,15 @@ fn allowed(config: &Config, write: bool) -> anyhow::Result<()> {
 fn read_value(input: &Input) -> anyhow::Result<Secret> {
     let mut stdin = io::stdin().lock();
     if stdin.is_terminal() {
-        tracing::info!("type the value and end it with Ctrl-D on a line of its own");
+        Failure::note("type the value and end it with Ctrl-D on a line of its own");
     }
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_VALUE_LEN).unwrap_or(u64::MAX).saturating_add(3);
-    stdin.by_ref().take(limit).read_to_end(&mut bytes).context("cannot read the value from standard input")?;
+    stdin
+        .by_ref()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .context("cannot read the value from standard input")?;
     let len = match bytes.as_slice() {
         [.., b'\r', b'\n'] if !input.keep_newline => bytes.len() - 2,
         [.., b'\n'] if !input.keep_newline => bytes.len() - 1,
@@ -183,9 +195,15 @@ fn read_value(input: &Input) -> anyhow::Result<Secret> {
     zeroize::Zeroize::zeroize(&mut bytes);
     match value.len() {
         0 => Err(anyhow!("standard input held no value; give it with `< FILE` or through a pipe")),
-        len if len > MAX_VALUE_LEN => Err(anyhow!("the value is larger than 16 MiB, the most a secret may have")),
+        len if len > MAX_VALUE_LEN => {
+            Err(anyhow!("the value is larger than 16 MiB, the most a secret may have"))
+        }
         _ => Ok(value),
     }
+}
+
+fn version(receipt: &WriteReceipt) -> String {
+    receipt.version.as_ref().map(|version| format!(" (version {version})")).unwrap_or_default()
 }
 
 fn print(value: &Secret) -> io::Result<()> {

@@ -62,7 +62,19 @@ async fn serve(args: &Args, host: &Host, stop: watch::Receiver<bool>) -> anyhow:
 
 fn tell(host: &Host) {
     if let Some(report) = &host.report {
-        let LoadReport { name, path, sha256, type_name, plugin, version, layout, copy, pinned, capabilities, .. } = report;
+        let LoadReport {
+            name,
+            path,
+            sha256,
+            type_name,
+            plugin,
+            version,
+            layout,
+            copy,
+            pinned,
+            capabilities,
+            ..
+        } = report;
         tracing::info!(
             manager = name,
             file = %path.display(),
