@@ -28,6 +28,8 @@ use super::{
 
 /// How many blocking reads of one instance run at once.
 const BLOCKING_THREADS: usize = 8;
+/// More operations than this are never under way in one instance: there are no more slots.
+const MAX_IN_FLIGHT: usize = 1 << 20;
 /// How long a shutdown waits for what is under way.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -47,6 +49,8 @@ pub struct LoadedPlugin {
     /// With so many operations that never completed, the instance gets no others.
     quarantine: usize,
     closing: Arc<Closing>,
+    /// How many permits `operations` has, and `blocking` when it is not the same.
+    permits: (u32, u32),
     pub(super) runtime: Handle,
 }
 
@@ -106,11 +110,12 @@ impl LoadedPlugin {
         let mut capabilities = manager_type.capabilities();
         capabilities.set(Capabilities::LIST, instance.has_list());
         let serial = capabilities.contains(Capabilities::SERIAL);
-        let max_in_flight = if serial { 1 } else { max_in_flight.clamp(1, Semaphore::MAX_PERMITS) };
+        let max_in_flight = if serial { 1 } else { max_in_flight.clamp(1, MAX_IN_FLIGHT) };
         let operations = Arc::new(Semaphore::new(max_in_flight));
+        let threads = BLOCKING_THREADS.min(max_in_flight);
         let blocking = match serial {
             true => Arc::clone(&operations),
-            false => Arc::new(Semaphore::new(BLOCKING_THREADS.min(max_in_flight))),
+            false => Arc::new(Semaphore::new(threads)),
         };
         Ok(LoadedPlugin {
             name: name.to_owned(),
@@ -120,6 +125,7 @@ impl LoadedPlugin {
             blocking,
             quarantine: max_in_flight.div_ceil(2),
             closing: Arc::default(),
+            permits: (max_in_flight as u32, if serial { 0 } else { threads as u32 }),
             runtime: Handle::current(),
         })
     }
@@ -216,7 +222,7 @@ impl LoadedPlugin {
         Waiting { plugin: self, operation }.outcome(left).await
     }
 
-    fn timed_out(&self, timeout: Duration) -> Error {
+    pub(super) fn timed_out(&self, timeout: Duration) -> Error {
         Error::new(ErrorKind::Timeout, format!("{} did not answer within {timeout:?}", self.name))
     }
 
@@ -271,17 +277,26 @@ impl LoadedPlugin {
         }
         self.closing.notify.notify_waiters();
         let quiet = tokio::time::timeout(DRAIN, async {
+            // Every operation holds a permit until it completes. Those that are waited for are given up and cancelled by
+            // their own callers' tasks, so that only the permits tell when all of that has happened.
+            let _operations = self.operations.acquire_many(self.permits.0).await;
+            let _blocking = self.blocking.acquire_many(self.permits.1).await;
             loop {
                 let quieter = self.instance.ledger.quieter.notified();
                 let mut quieter = pin!(quieter);
                 quieter.as_mut().enable();
-                if self.faults().zombies == 0 && self.instance.inside() == 0 {
-                    return;
+                if self.instance.inside() == 0 {
+                    break;
                 }
                 quieter.await;
             }
+            // Closed before the permits go back, so that none is had by an operation that was admitted just before the end.
+            self.operations.close();
+            self.blocking.close();
         });
         if quiet.await.is_err() {
+            self.operations.close();
+            self.blocking.close();
             let zombies = self.faults().zombies;
             tracing::warn!(
                 manager = self.name,

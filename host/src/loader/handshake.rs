@@ -78,7 +78,10 @@ pub(super) fn shake(path: &Path, entry: Entry, layout: Verified) -> Result<Plugi
     check_aligned(raw, "keyway_plugin_v1").map_err(table)?;
     // SAFETY: it is aligned, has all bytes of this version, and the header makes it static.
     let raw = unsafe { &*raw };
-    if raw.managers.is_null() || raw.managers_len == 0 || raw.managers_len > MAX_TYPES {
+    if raw.managers.is_null() {
+        return Err(table("its list of manager types is NULL".to_owned()));
+    }
+    if raw.managers_len == 0 || raw.managers_len > MAX_TYPES {
         return Err(table(format!("it offers {} manager types", raw.managers_len)));
     }
     check_aligned(raw.managers, "the list of manager types").map_err(table)?;

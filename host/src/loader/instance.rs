@@ -3,7 +3,7 @@
 use std::{
     ptr::NonNull,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -157,8 +157,21 @@ impl Instance {
     }
 
     /// Lets the plugin end its background work: the last call but `destroy`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the type takes one call at a time and one has not returned: waiting for it could
+    /// last for ever.
     pub(super) fn shutdown(&self, request: &abi::ControlRequest, op_id: u64) -> Result<()> {
-        let _inside = self.enter()?;
+        let _one_call = match self.one_call.as_ref().map(Mutex::try_lock) {
+            Some(Err(TryLockError::WouldBlock)) => {
+                return Err(Error::unavailable("a call of the plugin has not returned"));
+            }
+            Some(Ok(guard)) => Some(guard),
+            Some(Err(TryLockError::Poisoned(guard))) => Some(guard.into_inner()),
+            None => None,
+        };
+        self.inside.fetch_add(1, Ordering::Acquire);
+        let _inside = Inside(self, None);
         // SAFETY: as in `async_read`; `LoadedPlugin` calls it once, after it stopped admission.
         unsafe { (self.functions.shutdown)(self.raw.as_ptr(), request, callbacks::completion(op_id)) };
         Ok(())
@@ -197,7 +210,8 @@ unsafe fn list_extension(functions: Functions, raw: NonNull<abi::Instance>) -> O
         return None;
     }
     // SAFETY: it has all bytes of this version, and the header makes an extension static.
-    Some(unsafe { &*list })
+    let list = unsafe { &*list };
+    list.async_list_secrets.is_some().then_some(list)
 }
 
 /// A text that the callee borrows.

@@ -157,7 +157,7 @@ mod tests {
             .sum::<usize>();
         words[manager + 4 + 6] += 8;
         let error = compare_fingerprint(&words).unwrap_err().to_string();
-        assert_eq!(error, "the offset of keyway_manager_v1.create is 80 in the plugin and 72 in this host");
+        assert_eq!(error, "the offset of keyway_manager_v1.create is 72 in the plugin and 64 in this host");
     }
 
     #[test]

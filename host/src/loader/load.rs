@@ -1,6 +1,7 @@
 //! From a reference in the configuration to a running instance: every step, in order.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -17,7 +18,6 @@ use super::{
 };
 
 /// What is needed to load one manager.
-#[derive(Debug)]
 pub struct PluginSpec {
     /// The manager's name in the configuration.
     pub name: String,
@@ -37,6 +37,22 @@ pub struct PluginSpec {
     pub timeout: Duration,
     /// How many operations may be under way at once.
     pub max_in_flight: usize,
+}
+
+/// The plugin's configuration may hold secrets, so that it is left out.
+impl fmt::Debug for PluginSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginSpec")
+            .field("name", &self.name)
+            .field("reference", &self.reference)
+            .field("setting", &self.setting)
+            .field("config_dir", &self.config_dir)
+            .field("plugin_dirs", &self.plugin_dirs)
+            .field("trust", &self.trust)
+            .field("timeout", &self.timeout)
+            .field("max_in_flight", &self.max_in_flight)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What was loaded, and how it was verified.

@@ -1,9 +1,10 @@
 //! The trait over the table: each operation as a raw request, and its outcome as a result.
 
 use keyway_plugin_api::{
-    Capabilities, DeleteRequest, Error, ListRequest, OptionalParams, ReadRequest, Result, RotateRequest,
-    Secret, SecretManager, WriteReceipt, WriteRequest, abi, async_trait, manager::rotate_by_writing,
-    request::DEFAULT_TIMEOUT,
+    Capabilities, DeleteRequest, Error, ErrorKind, ListRequest, OptionalParams, ReadRequest, Result,
+    RotateRequest, Secret, SecretManager, WriteReceipt, WriteRequest, abi, async_trait,
+    manager::rotate_by_writing,
+    request::{DEFAULT_TIMEOUT, MAX_VALUE_LEN},
 };
 
 use super::{
@@ -29,10 +30,13 @@ impl SecretManager for LoadedPlugin {
 
     fn sync_read_secret(&self, request: &ReadRequest) -> Result<Secret> {
         let _inside = self.runtime.enter();
-        block_on(self.async_read_secret(request))
+        // The deadline of the read itself hangs on the runtime's timer, which this thread may be the one to drive.
+        block_on(self.async_read_secret(request), request.timeout)
+            .unwrap_or_else(|| Err(self.timed_out(request.timeout)))
     }
 
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
+        check_len(&request.value)?;
         let tags = request.tags.as_ref().map(ToString::to_string).unwrap_or_default();
         let begin = |instance: &Instance, id, timeout_ms| {
             let raw = abi::WriteRequest {
@@ -72,6 +76,7 @@ impl SecretManager for LoadedPlugin {
         if !self.capabilities.contains(Capabilities::ROTATE) {
             return rotate_by_writing(self, request).await;
         }
+        check_len(&request.value)?;
         let tags = request.tags.as_ref().map(ToString::to_string).unwrap_or_default();
         let begin = |instance: &Instance, id, timeout_ms| {
             let raw = abi::RotateRequest {
@@ -139,6 +144,15 @@ pub(super) fn read(
         version: str(request.version.as_deref().unwrap_or("")),
         optional_params_json: params(&request.optional_params),
     })
+}
+
+/// What could not be read back is not written.
+fn check_len(value: &Secret) -> Result<()> {
+    if value.len() <= MAX_VALUE_LEN {
+        return Ok(());
+    }
+    let message = format!("the value has {} bytes; at most {MAX_VALUE_LEN} can be stored", value.len());
+    Err(Error::new(ErrorKind::TooLarge, message))
 }
 
 fn params(params: &OptionalParams) -> abi::Str {

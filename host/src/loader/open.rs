@@ -37,15 +37,14 @@ pub(super) fn open(file: VerifiedFile) -> Result<&'static Plugin, OpenError> {
     if let Some(plugin) = loaded.get(&file.sha256) {
         return Ok(plugin);
     }
-    let plugin = Box::leak(Box::new(open_new(&file)?));
-    loaded.insert(file.sha256, plugin);
-    // The copy lives as long as the library, which is never closed.
-    Box::leak(Box::new(file));
+    let sha256 = file.sha256;
+    let plugin = Box::leak(Box::new(open_new(file)?));
+    loaded.insert(sha256, plugin);
     Ok(plugin)
 }
 
-fn open_new(file: &VerifiedFile) -> Result<Plugin, OpenError> {
-    let path = &file.path;
+fn open_new(file: VerifiedFile) -> Result<Plugin, OpenError> {
+    let path = &file.path.clone();
     let by_fingerprint = match &file.inspection.fingerprint {
         Some(words) => layout::compare_fingerprint(words)
             .map(|()| true)
@@ -60,6 +59,10 @@ fn open_new(file: &VerifiedFile) -> Result<Plugin, OpenError> {
     file.sealed.remove_name();
     // Never unloaded: threads, thread-locals and tables of the plugin's live as long as the process.
     let library: &'static Library = Box::leak(Box::new(library));
+    // The copy lives as long as the library, also when the library is refused below: the linker knows it by the number of
+    // the copy's descriptor, and would hand it out again for the next copy that got this number.
+    let file: &'static VerifiedFile = Box::leak(Box::new(file));
+    file.sealed.remove_name();
     // SAFETY: the symbol is the one function that the contract names, and inspection saw that it is exported; calling
     // it is what loading this library means.
     let entry = unsafe { library.get::<Entry>(abi::ENTRY_SYMBOL.as_bytes()) }.map_err(linker)?;

@@ -75,7 +75,7 @@ enum Phase {
 struct Slots {
     chunks: Vec<OnceLock<Box<[Slot]>>>,
     free: Mutex<Vec<u32>>,
-    /// Completions that belong to no instance known.
+    /// Completions that belong to no instance known: invented ones, and those whose slot has gone to another operation.
     unowned: AtomicU64,
     made: AtomicUsize,
 }
@@ -188,7 +188,11 @@ pub(crate) fn complete(id: u64, result: impl FnOnce() -> Result<Outcome>) {
         return;
     };
     let owner = state.owner.clone();
-    let is_current = state.generation == id >> INDEX_BITS;
+    if state.generation != id >> INDEX_BITS {
+        // The slot has gone to another operation, perhaps of another instance, which is not to blame.
+        SLOTS.unowned.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     let stray = || match &owner {
         Some(owner) => owner.stray.fetch_add(1, Ordering::Relaxed),
         None => SLOTS.unowned.fetch_add(1, Ordering::Relaxed),
@@ -197,10 +201,6 @@ pub(crate) fn complete(id: u64, result: impl FnOnce() -> Result<Outcome>) {
         stray();
         return;
     };
-    if !is_current {
-        stray();
-        return;
-    }
     if *abandoned {
         if let Some(owner) = &owner {
             owner.late.fetch_add(1, Ordering::Relaxed);
@@ -354,6 +354,7 @@ mod tests {
         complete(old, || value("forged"));
         complete(u64::MAX, || value("forged"));
         assert!(second.poll(None).is_pending());
+        assert_eq!(ledger.stray.load(Ordering::Relaxed), 0);
         complete(second.id(), || value("second"));
         assert_eq!(text(second.poll(None)), "second");
     }

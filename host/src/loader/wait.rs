@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::{Duration, Instant},
 };
 
 struct Unpark(Thread);
@@ -15,19 +16,21 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls the future on this thread until it is ready; unlike a runtime's own way, also inside one.
-pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+/// Polls the future on this thread until it is ready; unlike a runtime's own way, also inside one. `None`: it was not
+/// ready in time.
+pub(super) fn block_on<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+    let begun = Instant::now();
     let mut future = pin!(future);
     // The first poll needs no waker where the plugin completes inline.
     if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        return output;
+        return Some(output);
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {
         match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Ready(output) => return Some(output),
+            Poll::Pending => thread::park_timeout(timeout.checked_sub(begun.elapsed())?),
         }
     }
 }
