@@ -20,6 +20,16 @@ pub const FINGERPRINT_SYMBOL: &str = "keyway_abi_fingerprint_v1";
 pub const OK: u32 = 0;
 /// `KEYWAY_RESULT_BINARY`
 pub const RESULT_BINARY: u32 = 1;
+/// `KEYWAY_LOG_ERROR`
+pub const LOG_ERROR: u32 = 1;
+/// `KEYWAY_LOG_WARN`
+pub const LOG_WARN: u32 = 2;
+/// `KEYWAY_LOG_INFO`
+pub const LOG_INFO: u32 = 3;
+/// `KEYWAY_LOG_DEBUG`
+pub const LOG_DEBUG: u32 = 4;
+/// `KEYWAY_LOG_TRACE`
+pub const LOG_TRACE: u32 = 5;
 /// `KEYWAY_EXT_LIST_V1`
 pub const EXT_LIST: &str = "keyway.list/1";
 

@@ -170,11 +170,11 @@ pub(super) fn host_table(library: &str) -> &'static abi::Host {
 /// As `log_enabled` in the header.
 unsafe extern "C" fn log_enabled(_host: *const abi::Host, level: u32) -> u32 {
     let enabled = match level {
-        1 => tracing::enabled!(target: "keyway::plugin", tracing::Level::ERROR),
-        2 => tracing::enabled!(target: "keyway::plugin", tracing::Level::WARN),
-        3 => tracing::enabled!(target: "keyway::plugin", tracing::Level::INFO),
-        4 => tracing::enabled!(target: "keyway::plugin", tracing::Level::DEBUG),
-        5 => tracing::enabled!(target: "keyway::plugin", tracing::Level::TRACE),
+        abi::LOG_ERROR => tracing::enabled!(target: "keyway::plugin", tracing::Level::ERROR),
+        abi::LOG_WARN => tracing::enabled!(target: "keyway::plugin", tracing::Level::WARN),
+        abi::LOG_INFO => tracing::enabled!(target: "keyway::plugin", tracing::Level::INFO),
+        abi::LOG_DEBUG => tracing::enabled!(target: "keyway::plugin", tracing::Level::DEBUG),
+        abi::LOG_TRACE => tracing::enabled!(target: "keyway::plugin", tracing::Level::TRACE),
         _ => false,
     };
     u32::from(enabled)
@@ -194,10 +194,10 @@ unsafe extern "C" fn log(host: *const abi::Host, level: u32, target: abi::Str, m
     // SAFETY: as above.
     let line = unsafe { text(message) };
     match level {
-        1 => error!(target: "keyway::plugin", plugin, component, "{line}"),
-        2 => warn!(target: "keyway::plugin", plugin, component, "{line}"),
-        3 => info!(target: "keyway::plugin", plugin, component, "{line}"),
-        4 => debug!(target: "keyway::plugin", plugin, component, "{line}"),
+        abi::LOG_ERROR => error!(target: "keyway::plugin", plugin, component, "{line}"),
+        abi::LOG_WARN => warn!(target: "keyway::plugin", plugin, component, "{line}"),
+        abi::LOG_INFO => info!(target: "keyway::plugin", plugin, component, "{line}"),
+        abi::LOG_DEBUG => debug!(target: "keyway::plugin", plugin, component, "{line}"),
         _ => trace!(target: "keyway::plugin", plugin, component, "{line}"),
     }
 }

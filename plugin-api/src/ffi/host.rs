@@ -66,11 +66,11 @@ fn log(level: Level, target: &str, message: &str) {
 
 fn number(level: Level) -> u32 {
     match level {
-        Level::ERROR => 1,
-        Level::WARN => 2,
-        Level::INFO => 3,
-        Level::DEBUG => 4,
-        Level::TRACE => 5,
+        Level::ERROR => abi::LOG_ERROR,
+        Level::WARN => abi::LOG_WARN,
+        Level::INFO => abi::LOG_INFO,
+        Level::DEBUG => abi::LOG_DEBUG,
+        Level::TRACE => abi::LOG_TRACE,
     }
 }
 
