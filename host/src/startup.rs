@@ -1,6 +1,6 @@
 //! From a configuration to a gateway that is ready to serve: load, resolve, assemble; all of it, or nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use keyway_plugin_api::{Secret, SecretManager};
 use serde_json::Value;
@@ -111,7 +111,7 @@ async fn assemble(
     let mut resolved = Vec::with_capacity(values.len());
     for (reference, value) in values {
         let handle = SecretHandle::unresolved(reference.text());
-        handle.publish(value.value);
+        handle.publish(value.value, Duration::ZERO);
         handles.0.insert(reference.text().to_owned(), handle);
         resolved.push((reference, value.source));
     }
@@ -143,7 +143,7 @@ impl Handles {
             (Some(text), _) => self.reference(text),
             (None, Some(value)) => {
                 let handle = SecretHandle::unresolved(&setting.place().setting);
-                handle.publish(Arc::clone(value));
+                handle.publish(Arc::clone(value), Duration::ZERO);
                 handle
             }
             (None, None) => SecretHandle::unresolved(&setting.place().setting),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, Response, StatusCode},
+    http::{HeaderMap, Request, Response, StatusCode},
 };
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tracing::Span;
@@ -105,11 +106,42 @@ impl Call<'_> {
         Err(last.unwrap_or_else(|| Last::Error(unavailable(route))))
     }
 
+    /// Sends the request to a deployment, and again with another value of its credential as long as the upstream refuses the
+    /// last one and there is another: a key that was rotated is not the caller's trouble.
     async fn attempt(&self, deployment: &Deployment, route: Route<'_>) -> Result<Response<Body>, Failure> {
-        let request = deployment
-            .request(self.endpoint, self.body, route.wildcard, self.headers.clone())
-            .inspect_err(|error| tracing::error!(%error, "a deployment cannot be used"))
-            .map_err(Failure::without_secret)?;
+        let unusable = |error: &GatewayError| tracing::error!(%error, "a deployment cannot be used");
+        let mut credential =
+            deployment.credential().inspect_err(unusable).map_err(Failure::without_secret)?;
+        let mut tried = Vec::new();
+        loop {
+            let request = deployment
+                .request(self.endpoint, self.body, route.wildcard, self.headers.clone(), credential.as_ref())
+                .inspect_err(unusable)
+                .map_err(Failure::without_secret)?;
+            let (answer, limit) = self.send(deployment, route, request).await?;
+            let Some(refused) = credential.filter(|_| is_refusal(answer.status())) else {
+                return self.judge(deployment, route, answer, limit);
+            };
+            tried.push(refused.generation);
+            credential = deployment.credential_after_refusal(&tried).await;
+            if credential.is_none() {
+                return self.judge(deployment, route, answer, limit);
+            }
+            let (reference, generation) = (deployment.credential_name(), refused.generation);
+            tracing::warn!(
+                reference,
+                generation,
+                "an upstream refuses a credential; another value of it is tried"
+            );
+        }
+    }
+
+    async fn send(
+        &self,
+        deployment: &Deployment,
+        route: Route<'_>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Limit), Failure> {
         let limit = self.limit(deployment);
         let deadline = Instant::now() + limit;
         let answer = match timeout_at(deadline, self.state.upstream.request(request)).await {
@@ -127,7 +159,7 @@ impl Call<'_> {
             }
         };
         let limit = if self.body.is_stream() { Limit::Silence(limit) } else { Limit::Until(deadline) };
-        self.judge(deployment, route, answer, limit)
+        Ok((answer, limit))
     }
 
     /// Tells an answer from a failure.
@@ -140,7 +172,7 @@ impl Call<'_> {
     ) -> Result<Response<Body>, Failure> {
         let status = answer.status();
         let upstream = deployment.target.shown();
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if is_refusal(status) {
             let reference = deployment.credential_name().to_owned();
             tracing::error!(
                 upstream,
@@ -176,6 +208,10 @@ impl Call<'_> {
         let chosen = if self.body.is_stream() { for_stream() } else { deployment.timeout };
         chosen.unwrap_or(router.timeout)
     }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn is_retryable(status: StatusCode) -> bool {

@@ -16,12 +16,12 @@ use crate::{
         endpoint::Endpoint,
         error::{GatewayError, SecretFault},
     },
-    service::SecretHandle,
+    service::{SecretHandle, Version},
 };
 
 impl Deployment {
-    /// Makes the request; `headers` are the caller's without those that must not pass, and `wildcard` is what
-    /// the `*` of the model's name stood for.
+    /// Makes the request; `headers` are the caller's without those that must not pass, `wildcard` is what the `*` of the
+    /// model's name stood for, and `credential` is the value to present, see [`Deployment::credential`].
     ///
     /// # Errors
     /// [`GatewayError::SecretUnavailable`] when anything behind a reference is missing or does not fit: then
@@ -32,6 +32,7 @@ impl Deployment {
         body: &RequestBody<'_>,
         wildcard: Option<&str>,
         headers: HeaderMap,
+        credential: Option<&Version>,
     ) -> Result<Request<Full<Bytes>>, GatewayError> {
         let (model, model_json) = match wildcard {
             Some(wildcard) if self.model.contains('*') => {
@@ -45,8 +46,23 @@ impl Deployment {
         let mut request = Request::new(Full::new(body.rewrite(&model_json, &self.missing_defaults(body)?)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
-        *request.headers_mut() = self.complete_headers(headers)?;
+        *request.headers_mut() = self.complete_headers(headers, credential)?;
         Ok(request)
+    }
+
+    /// The value of the deployment's key as it is now; `None` for a deployment without one.
+    ///
+    /// # Errors
+    /// [`GatewayError::SecretUnavailable`] when there should be a value and is none.
+    pub(super) fn credential(&self) -> Result<Option<Version>, GatewayError> {
+        let Some(handle) = &self.api_key else { return Ok(None) };
+        let version = handle.version().filter(|version| !version.value.is_empty());
+        version.map(Some).ok_or_else(|| GatewayError::secret(handle.reference(), SecretFault::Missing))
+    }
+
+    /// Another value of the key, after those of the generations `tried` were refused.
+    pub(super) async fn credential_after_refusal(&self, tried: &[u64]) -> Option<Version> {
+        self.api_key.as_ref()?.after_refusal(tried).await
     }
 
     /// What names the credential in messages.
@@ -73,7 +89,11 @@ impl Deployment {
         Ok(appended)
     }
 
-    fn complete_headers(&self, mut headers: HeaderMap) -> Result<HeaderMap, GatewayError> {
+    fn complete_headers(
+        &self,
+        mut headers: HeaderMap,
+        credential: Option<&Version>,
+    ) -> Result<HeaderMap, GatewayError> {
         // The body was read as JSON, whatever the caller called it.
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some((name, value)) = self.provider.required_header {
@@ -92,10 +112,10 @@ impl Deployment {
             };
             headers.insert(name.clone(), value);
         }
-        if let Some(handle) = &self.api_key {
+        if let Some((handle, credential)) = self.api_key.as_ref().zip(credential) {
             let style = self.provider.credential;
             let value = style
-                .header_value(secret(handle)?.expose_bytes())
+                .header_value(credential.value.expose_bytes())
                 .ok_or_else(|| GatewayError::secret(handle.reference(), SecretFault::NotAHeader))?;
             headers.insert(style.header_name(), value);
         }
@@ -131,7 +151,8 @@ mod tests {
         let deployment = Deployment::new(spec).unwrap();
         let bytes = Bytes::from_static(br#"{"model":"m","messages":[],"temperature":1.0}"#);
         let body = RequestBody::parse(&bytes, Endpoint::ChatCompletions).unwrap();
-        deployment.request(Endpoint::ChatCompletions, &body, wildcard, HeaderMap::new())
+        let credential = deployment.credential()?;
+        deployment.request(Endpoint::ChatCompletions, &body, wildcard, HeaderMap::new(), credential.as_ref())
     }
 
     fn spec(model: &str, key: &str) -> DeploymentSpec {

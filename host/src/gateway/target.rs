@@ -207,9 +207,9 @@ mod tests {
         let target = Target::new(PathRule::Append, Text::Secret(Arc::clone(&handle)), None, "m").unwrap();
         let missing = target.uri(Endpoint::Embeddings, "m").unwrap_err().to_string();
         assert!(missing.contains("os.environ/BASE"), "{missing}");
-        handle.publish(Arc::new("https://one/v1".into()));
+        handle.publish(Arc::new("https://one/v1".into()), std::time::Duration::ZERO);
         assert_eq!(target.uri(Endpoint::Embeddings, "m").unwrap(), "https://one/v1/embeddings");
-        handle.publish(Arc::new("canary".into()));
+        handle.publish(Arc::new("canary".into()), std::time::Duration::ZERO);
         let bad = target.uri(Endpoint::Embeddings, "m").unwrap_err().to_string();
         assert!(bad.contains("os.environ/BASE") && !bad.contains("canary"), "{bad}");
     }

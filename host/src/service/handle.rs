@@ -1,9 +1,17 @@
 //! A secret that is held by reference, so that a changed value is used by the next request.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
 
-use arc_swap::ArcSwapOption;
-use keyway_plugin_api::Secret;
+use arc_swap::ArcSwap;
+use keyway_plugin_api::{Secret, async_trait};
+use tokio::time::Instant;
+
+/// How long a value that was refused by its user is not asked for again.
+const FORCED_REFRESH_PAUSE: Duration = Duration::from_secs(30);
 
 /// The current value behind one reference of the configuration, or of a value that stands in it literally.
 ///
@@ -11,18 +19,53 @@ use keyway_plugin_api::Secret;
 /// publishes values into it.
 pub struct SecretHandle {
     reference: String,
-    current: ArcSwapOption<Secret>,
+    state: ArcSwap<State>,
+    /// When the value was last asked for because its user refused it.
+    forced: Mutex<Option<Instant>>,
+    source: OnceLock<Weak<dyn Refresh>>,
+}
+
+/// Where a handle's value comes from, for the case that it is refused.
+#[async_trait]
+pub trait Refresh: Send + Sync {
+    /// Asks for the value behind a reference now, and publishes what is answered.
+    async fn refresh(&self, reference: &str);
+}
+
+/// A value, and how many there were before it.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// The value.
+    pub value: Arc<Secret>,
+    /// Begins at 1 and grows with every other value.
+    pub generation: u64,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Version>,
+    /// The value before the current one, and until when it may stand in.
+    previous: Option<(Version, Instant)>,
+    /// The generation of the last value, which may be gone.
+    generation: u64,
 }
 
 impl SecretHandle {
     /// A handle without a value yet; `reference` is what the configuration says, `os.environ/NAME` for example.
     pub fn unresolved(reference: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { reference: reference.into(), current: ArcSwapOption::empty() })
+        Arc::new(Self {
+            reference: reference.into(),
+            state: ArcSwap::default(),
+            forced: Mutex::default(),
+            source: OnceLock::new(),
+        })
     }
 
     /// A handle whose value stands literally in the configuration; `setting` names the place.
     pub fn literal(setting: impl Into<String>, value: Secret) -> Arc<Self> {
-        Arc::new(Self { reference: setting.into(), current: ArcSwapOption::from_pointee(value) })
+        let handle = Self::unresolved(setting);
+        handle.publish(Arc::new(value), Duration::ZERO);
+        handle
     }
 
     /// What people are told when the value is missing: the reference or the setting, never the value.
@@ -32,12 +75,77 @@ impl SecretHandle {
 
     /// The value as it is now; `None` while the reference is not resolved.
     pub fn current(&self) -> Option<Arc<Secret>> {
-        self.current.load_full()
+        self.state.load().current.as_ref().map(|version| Arc::clone(&version.value))
     }
 
-    /// Makes a value the current one; requests in flight keep the one they took.
-    pub fn publish(&self, value: Arc<Secret>) {
-        self.current.store(Some(value));
+    /// The value as it is now, with its generation.
+    pub fn version(&self) -> Option<Version> {
+        self.state.load().current.clone()
+    }
+
+    /// Makes a value the current one; requests in flight keep the one they took. The value before it may stand in for
+    /// `overlap`. Whether the value is another one.
+    pub fn publish(&self, value: Arc<Secret>, overlap: Duration) -> bool {
+        let mut changed = false;
+        self.state.rcu(|state| {
+            changed =
+                state.current.as_ref().is_none_or(|now| now.value.expose_bytes() != value.expose_bytes());
+            if !changed {
+                return Arc::clone(state);
+            }
+            let generation = state.generation + 1;
+            let until = Instant::now() + overlap;
+            let previous =
+                state.current.clone().filter(|_| !overlap.is_zero()).map(|version| (version, until));
+            Arc::new(State {
+                current: Some(Version { value: Arc::clone(&value), generation }),
+                previous,
+                generation,
+            })
+        });
+        changed
+    }
+
+    /// Takes the value away, and the one before it: it was deleted or revoked, or nobody knows it any more.
+    pub fn withdraw(&self) {
+        self.state.rcu(|state| State { generation: state.generation, ..State::default() });
+    }
+
+    /// Says who can be asked for the value when it is refused; only the first call counts.
+    pub fn comes_from(&self, source: Weak<dyn Refresh>) {
+        // A second source would belong to another configuration, and so to another handle.
+        let _ = self.source.set(source);
+    }
+
+    /// Another value to try after those of the generations `tried` were refused: one that came in meanwhile, one that is
+    /// asked for now (at most once in 30 seconds), or the one before while it may stand in.
+    pub async fn after_refusal(&self, tried: &[u64]) -> Option<Version> {
+        if let Some(version) = self.untried(tried, false) {
+            return Some(version);
+        }
+        if self.may_force()
+            && let Some(source) = self.source.get().and_then(Weak::upgrade)
+        {
+            source.refresh(&self.reference).await;
+        }
+        self.untried(tried, true)
+    }
+
+    fn untried(&self, tried: &[u64], with_previous: bool) -> Option<Version> {
+        let state = self.state.load();
+        let previous = state.previous.as_ref().filter(|(_, until)| with_previous && Instant::now() < *until);
+        let candidates = state.current.iter().chain(previous.map(|(version, _)| version));
+        candidates.into_iter().find(|version| !tried.contains(&version.generation)).cloned()
+    }
+
+    fn may_force(&self) -> bool {
+        let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let may = forced.is_none_or(|last| now.duration_since(last) >= FORCED_REFRESH_PAUSE);
+        if may {
+            *forced = Some(now);
+        }
+        may
     }
 }
 
@@ -49,16 +157,95 @@ impl fmt::Debug for SecretHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    const OVERLAP: Duration = Duration::from_secs(600);
+
+    struct Source {
+        handle: Arc<SecretHandle>,
+        value: Option<&'static str>,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Refresh for Source {
+        async fn refresh(&self, _reference: &str) {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if let Some(value) = self.value {
+                self.handle.publish(Arc::new(value.into()), OVERLAP);
+            }
+        }
+    }
+
+    fn with_source(value: Option<&'static str>) -> (Arc<SecretHandle>, Arc<Source>) {
+        let handle = SecretHandle::unresolved("os.environ/A");
+        let source = Arc::new(Source { handle: Arc::clone(&handle), value, asked: AtomicUsize::new(0) });
+        let weak: Weak<dyn Refresh> = Arc::downgrade(&(Arc::clone(&source) as Arc<dyn Refresh>));
+        handle.comes_from(weak);
+        (handle, source)
+    }
+
+    fn text(version: Option<Version>) -> Option<String> {
+        version.map(|version| version.value.expose_str().unwrap().to_owned())
+    }
 
     #[test]
     fn a_published_value_is_seen_by_holders_and_the_old_one_survives_with_its_user() {
         let handle = SecretHandle::unresolved("os.environ/A");
         assert!(handle.current().is_none());
-        handle.publish(Arc::new("one".into()));
+        assert!(handle.publish(Arc::new("one".into()), OVERLAP));
         let in_flight = handle.current().unwrap();
-        handle.publish(Arc::new("two".into()));
+        assert!(handle.publish(Arc::new("two".into()), OVERLAP));
+        assert!(!handle.publish(Arc::new("two".into()), OVERLAP));
         assert_eq!(in_flight.expose_bytes(), b"one");
+        assert_eq!(handle.version().unwrap().generation, 2);
         assert_eq!(handle.current().unwrap().expose_bytes(), b"two");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_value_is_replaced_by_the_new_one_and_then_by_the_previous_one() {
+        let (handle, source) = with_source(Some("two"));
+        handle.publish(Arc::new("one".into()), OVERLAP);
+        assert_eq!(text(handle.after_refusal(&[1]).await).as_deref(), Some("two"));
+        assert_eq!(text(handle.after_refusal(&[2]).await).as_deref(), Some("one"));
+        assert_eq!(text(handle.after_refusal(&[1, 2]).await), None);
+        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_source_is_asked_once_in_thirty_seconds() {
+        let (handle, source) = with_source(None);
+        handle.publish(Arc::new("one".into()), OVERLAP);
+        for _ in 0..3 {
+            assert_eq!(text(handle.after_refusal(&[1]).await), None);
+        }
+        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
+        tokio::time::advance(FORCED_REFRESH_PAUSE).await;
+        handle.after_refusal(&[1]).await;
+        assert_eq!(source.asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_previous_value_stands_in_inside_its_overlap_only() {
+        let handle = SecretHandle::unresolved("os.environ/A");
+        handle.publish(Arc::new("one".into()), OVERLAP);
+        handle.publish(Arc::new("two".into()), OVERLAP);
+        assert_eq!(text(handle.after_refusal(&[2]).await).as_deref(), Some("one"));
+        tokio::time::advance(OVERLAP).await;
+        assert_eq!(text(handle.after_refusal(&[2]).await), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_withdrawn_value_is_gone_with_the_one_before_it() {
+        let handle = SecretHandle::unresolved("os.environ/A");
+        handle.publish(Arc::new("one".into()), OVERLAP);
+        handle.publish(Arc::new("two".into()), OVERLAP);
+        handle.withdraw();
+        assert!(handle.current().is_none());
+        assert!(handle.after_refusal(&[2]).await.is_none());
+        handle.publish(Arc::new("one".into()), OVERLAP);
+        assert_eq!(handle.version().unwrap().generation, 3);
     }
 }

@@ -102,7 +102,7 @@ async fn a_rotated_key_is_used_by_the_next_request() {
     let spec = DeploymentSpec { api_key: Some(handle.clone()), ..spec("gpt-4", &upstream.base()) };
     let gateway = start(settings(vec![spec])).await;
     gateway.chat().await;
-    handle.publish(std::sync::Arc::new("sk-test-new".into()));
+    handle.publish(std::sync::Arc::new("sk-test-new".into()), std::time::Duration::ZERO);
     gateway.chat().await;
     let seen: Vec<_> = upstream.requests().iter().map(|r| r.authorization().unwrap().to_owned()).collect();
     assert_eq!(seen, ["Bearer sk-test-old", "Bearer sk-test-new"]);

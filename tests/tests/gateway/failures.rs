@@ -69,7 +69,7 @@ async fn an_unresolved_key_fails_closed_and_names_its_reference_until_it_is_publ
     assert_eq!((refused.status, refused.kind.as_str()), (503, "secret_unavailable"));
     assert!(refused.message.contains("os.environ/OPENAI_API_KEY"));
     assert!(upstream.requests().is_empty());
-    handle.publish(Arc::new("sk-test-late".into()));
+    handle.publish(Arc::new("sk-test-late".into()), std::time::Duration::ZERO);
     assert_eq!(gateway.chat().await.status(), 200);
 }
 

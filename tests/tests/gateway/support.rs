@@ -78,7 +78,7 @@ pub(crate) fn spec(model_name: &str, base: &str) -> DeploymentSpec {
 /// A resolved reference.
 pub(crate) fn key(value: &str) -> Arc<SecretHandle> {
     let handle = SecretHandle::unresolved("os.environ/OPENAI_API_KEY");
-    handle.publish(Arc::new(value.into()));
+    handle.publish(Arc::new(value.into()), std::time::Duration::ZERO);
     handle
 }
 

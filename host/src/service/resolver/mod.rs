@@ -126,11 +126,13 @@ impl Resolver {
 
     /// Resolves references concurrently, each once; the outcomes stand in the order of the references.
     pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Outcome> {
-        let primary = self.primary(references).await;
+        let primary = &self.primary(references).await;
         let limit = self.policy.max_in_flight.max(1);
-        let outcomes: Vec<Outcome> = stream::iter(references)
-            .map(|reference| async {
-                let result = self.resolve(reference, &primary).await;
+        // By index: with borrowed items the future would not be Send for every lifetime.
+        let outcomes: Vec<Outcome> = stream::iter(0..references.len())
+            .map(|index| async move {
+                let reference = &references[index];
+                let result = self.resolve(reference, primary).await;
                 Outcome { reference: reference.clone(), result }
             })
             .buffered(limit)
