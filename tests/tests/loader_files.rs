@@ -100,7 +100,7 @@ async fn a_library_for_another_machine_is_refused_by_the_names_of_both() {
 }
 
 #[tokio::test]
-async fn every_flipped_bit_of_a_pinned_library_is_refused() {
+async fn a_pinned_library_with_any_flipped_bit_is_refused() {
     let good = fs::read(build::c_example().unwrap()).unwrap();
     let pin = FileHash::of(&good);
     let (_folder, path) = file(&good);
@@ -118,19 +118,21 @@ async fn every_flipped_bit_of_a_pinned_library_is_refused() {
 }
 
 #[test]
-fn looking_at_a_library_survives_every_flipped_bit_of_its_tables() {
+fn looking_at_a_library_survives_flipped_bits_in_its_tables() {
     let good = fs::read(build::c_example().unwrap()).unwrap();
     let tables = 0..4096.min(good.len());
     let sections = good.len().saturating_sub(2048)..good.len();
     let mut usable = 0;
+    let (mut bytes, mut all) = (good.clone(), 0);
     for byte in tables.chain(sections) {
-        for bit in 0..8 {
-            let mut bytes = good.clone();
+        for bit in (0..8).filter(|bit| byte < 1024 || byte % 8 == *bit) {
             bytes[byte] ^= 1 << bit;
             usable += usize::from(inspect::examine(&bytes).is_ok_and(|found| found.check_loadable().is_ok()));
+            bytes[byte] = good[byte];
+            all += 1;
         }
     }
-    assert!(usable > 0 && usable < 8 * 6144, "{usable} of the damaged files look whole");
+    assert!(usable > 0 && usable < all, "{usable} of {all} damaged files look whole");
 }
 
 /// A file that nobody pinned is trusted as it is, so that damage to its code is the process's as well. Its header, which
