@@ -30,10 +30,9 @@ const VALUE: &str = "example-value-of-a-secret";
 
 fn main() -> Result<()> {
     let runtime = Runtime::new()?;
-    let folder = tempfile::tempdir()?;
     let memory = memory_library()?;
     let source = build::repository().join("tests/benches/worker.c");
-    let worker = build::c_library(&source, folder.path(), "worker", &["-O2", "-pthread"])?;
+    let worker = build::c_library(&source, "worker", &["-O2", "-pthread"])?;
     let native =
         InMemorySecretManager::create(Config { secrets: [(NAME.to_owned(), VALUE.to_owned())].into() })?;
     let native: Arc<dyn SecretManager> = Arc::new(native);

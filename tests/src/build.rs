@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
-    env,
+    env, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command},
     sync::{Mutex, OnceLock, PoisonError},
 };
 
@@ -52,15 +53,38 @@ pub fn cargo_library(package: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Compiles one C file to a plugin in `folder`, with further arguments for the compiler.
+/// Compiles one C file to a plugin of this name, with further arguments for the compiler.
 ///
 /// # Errors
 /// When the compiler is missing or refuses the file.
-pub fn c_library(source: &Path, folder: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
-    let library = folder.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX));
-    let output = Command::new("cc")
+pub fn c_library(source: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
+    compile("cc", "-std=c11", source, name, arguments)
+}
+
+/// The same for C++; `None`, with a word on the standard error, where there is no compiler for it.
+///
+/// # Errors
+/// When the compiler refuses the file, or is missing although `KEYWAY_TESTS_FORBID_SKIP` is 1.
+pub fn cpp_library(source: &Path, name: &str, arguments: &[&str]) -> Result<Option<PathBuf>> {
+    let missing = Command::new("g++").arg("--version").output().is_err();
+    if !missing {
+        return compile("g++", "-std=c++17", source, name, arguments).map(Some);
+    }
+    #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the host")]
+    let forbidden = env::var_os("KEYWAY_TESTS_FORBID_SKIP").is_some_and(|value| value == "1");
+    if forbidden {
+        bail!("there is no g++, and KEYWAY_TESTS_FORBID_SKIP forbids to go without");
+    }
+    writeln!(io::stderr(), "skipped: there is no g++ to build {}", source.display())?;
+    Ok(None)
+}
+
+fn compile(compiler: &str, standard: &str, source: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let library = artifacts()?.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX));
+    let unfinished = library.with_extension(format!("{}.unfinished", process::id()));
+    let output = Command::new(compiler)
         .args([
-            "-std=c11",
+            standard,
             "-Wall",
             "-Wextra",
             "-Werror",
@@ -74,29 +98,57 @@ pub fn c_library(source: &Path, folder: &Path, name: &str, arguments: &[&str]) -
         .arg(source)
         .args(arguments)
         .arg("-o")
-        .arg(&library)
+        .arg(&unfinished)
         .output()
-        .context("cannot run the C compiler `cc`")?;
+        .with_context(|| format!("cannot run the compiler `{compiler}`"))?;
     if !output.status.success() {
-        bail!("cc cannot compile {}:\n{}", source.display(), String::from_utf8_lossy(&output.stderr));
+        bail!("{compiler} cannot compile {}:\n{}", source.display(), String::from_utf8_lossy(&output.stderr));
     }
+    fs::rename(&unfinished, &library)?;
     Ok(library)
 }
 
-/// The C example of the repository, compiled once in each process.
+/// A folder beside this test's program, so that what is built goes with it.
+fn artifacts() -> Result<PathBuf> {
+    let program = env::current_exe()?;
+    let folder = program.with_extension("plugins");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Builds something once in each process.
+macro_rules! once {
+    ($build:expr) => {{
+        static BUILT: OnceLock<Result<PathBuf>> = OnceLock::new();
+        match BUILT.get_or_init(|| $build) {
+            Ok(library) => Ok(library.as_path()),
+            Err(error) => bail!("{error:#}"),
+        }
+    }};
+}
+
+/// The C example of the repository.
 ///
 /// # Errors
 /// As [`c_library`].
 pub fn c_example() -> Result<&'static Path> {
-    static BUILT: OnceLock<Result<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let folder = tempfile::tempdir()?;
-        let source = repository().join("examples/plugin-c/my_secret_manager.c");
-        let library = c_library(&source, folder.path(), "my_secret_manager", &["-O2"])?;
-        Ok((folder, library))
-    });
-    match built {
-        Ok((_, library)) => Ok(library),
-        Err(error) => bail!("{error:#}"),
-    }
+    let source = repository().join("examples/plugin-c/my_secret_manager.c");
+    once!(c_library(&source, "my_secret_manager", &["-O2"]))
+}
+
+/// The plugin that breaks the rules when it is told to.
+///
+/// # Errors
+/// As [`c_library`].
+pub fn misbehaving() -> Result<&'static Path> {
+    let source = repository().join("tests/plugins/misbehaving/misbehaving.c");
+    once!(c_library(&source, "misbehaving", &["-O1", "-pthread"]))
+}
+
+/// The plugin whose table is wrong in the way that the macros ask for.
+///
+/// # Errors
+/// As [`c_library`].
+pub fn faulty_table(name: &str, macros: &[&str]) -> Result<PathBuf> {
+    c_library(&repository().join("tests/plugins/faulty_table.c"), name, macros)
 }

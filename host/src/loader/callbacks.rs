@@ -65,7 +65,11 @@ unsafe fn bytes<'a>(ptr: *const u8, len: usize) -> Option<&'a [u8]> {
 pub(super) unsafe fn text(str: abi::Str) -> String {
     // SAFETY: the length is cut; the caller vouches for the rest.
     let bytes = unsafe { bytes(str.ptr, str.len.min(MAX_TEXT)) }.unwrap_or_default();
-    String::from_utf8_lossy(bytes).replace(|c: char| c.is_control() && c != '\t', " ")
+    let shown = |c: char| !c.is_control() || c == '\t';
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.chars().all(shown) => text.to_owned(),
+        _ => String::from_utf8_lossy(bytes).replace(|c: char| !shown(c), " "),
+    }
 }
 
 /// # Safety

@@ -285,7 +285,7 @@ impl LoadedPlugin {
                 let quieter = self.instance.ledger.quieter.notified();
                 let mut quieter = pin!(quieter);
                 quieter.as_mut().enable();
-                if self.instance.inside() == 0 {
+                if self.instance.watch_inside() == 0 {
                     break;
                 }
                 quieter.await;

@@ -18,6 +18,8 @@ use super::{
 
 /// Set in `Instance::inside` when no further call may begin.
 const CLOSED: usize = 1 << (usize::BITS - 1);
+/// Set in `Instance::inside` when somebody waits for the calls to end; before that, nobody is told.
+const WATCHED: usize = 1 << (usize::BITS - 2);
 
 /// The plugin's instance: every call into it goes through here.
 pub(super) struct Instance {
@@ -43,8 +45,10 @@ struct Inside<'a>(&'a Instance, Option<MutexGuard<'a, ()>>);
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::Release);
-        self.0.ledger.quieter.notify_waiters();
+        let before = self.0.inside.fetch_sub(1, Ordering::Release);
+        if before & WATCHED != 0 {
+            self.0.ledger.quieter.notify_waiters();
+        }
     }
 }
 
@@ -182,9 +186,9 @@ impl Instance {
         self.inside.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
-    /// How many calls are inside the plugin now.
-    pub(super) fn inside(&self) -> usize {
-        self.inside.load(Ordering::Acquire) & !CLOSED
+    /// How many calls are inside the plugin now; from now on `quieter` is notified when one of them ends.
+    pub(super) fn watch_inside(&self) -> usize {
+        self.inside.fetch_or(WATCHED, Ordering::AcqRel) & !(CLOSED | WATCHED)
     }
 }
 

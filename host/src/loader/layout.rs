@@ -119,14 +119,19 @@ pub(super) fn check_root_module(
     Ok(true)
 }
 
-/// The line of an `abi_stable` report, which may have thousands, that a person can do something with.
+/// The first difference of an `abi_stable` report, which may have thousands of lines: what follows its first `Error:`.
 #[cfg(feature = "abi_stable")]
 fn first_difference(report: &str) -> String {
     let lines = || report.lines().map(str::trim).filter(|line| !line.is_empty());
-    let telling = |line: &&str| {
-        ["error", "Error", "expected", "Expected", "mismatch"].iter().any(|word| line.contains(word))
+    let mut difference = lines().skip_while(|line| !line.starts_with("Error:"));
+    let what = difference.next().and_then(|line| line.strip_prefix("Error:"));
+    let line = match what {
+        Some(what) => {
+            let rest: Vec<_> = difference.take_while(|line| !line.starts_with("Error:")).take(4).collect();
+            format!("{}: {}", what.trim(), rest.join(" "))
+        }
+        None => lines().next().unwrap_or("abi_stable gives no reason").to_owned(),
     };
-    let line = lines().find(telling).or_else(|| lines().next()).unwrap_or("abi_stable gives no reason");
     line.chars().take(300).collect()
 }
 
@@ -165,5 +170,14 @@ mod tests {
         for words in [&[][..], &[1, 2, 3], &[FINGERPRINT_MAGIC, 9], &[FINGERPRINT_MAGIC, 2]] {
             assert!(matches!(compare_fingerprint(words), Err(LayoutError::Malformed(_))));
         }
+    }
+
+    #[cfg(feature = "abi_stable")]
+    #[test]
+    fn the_first_difference_of_a_report_is_one_line() {
+        let report = "Compared <this>:\n  type:A\n0 error(s).\n1 error(s)inside:\n  Error:mismatched package\n  \
+                      Expected:\n    a\n  Found:\n    b\n  Error:another\n";
+        assert_eq!(first_difference(report), "mismatched package: Expected: a Found: b");
+        assert_eq!(first_difference("\nno magic\n"), "no magic");
     }
 }

@@ -96,7 +96,9 @@ impl Operation {
         let index = SLOTS.free_index()?;
         let mut state = SLOTS.state(index as usize).ok_or_else(full)?;
         state.generation += 1;
-        state.owner = Some(Arc::clone(owner));
+        if !state.owner.as_ref().is_some_and(|last| Arc::ptr_eq(last, owner)) {
+            state.owner = Some(Arc::clone(owner));
+        }
         state.phase =
             Phase::Waiting { waker: None, names: Vec::new(), listed: 0, abandoned: false, _permit: permit };
         Ok(Operation { id: state.generation << INDEX_BITS | u64::from(index), taken: false })
@@ -183,32 +185,29 @@ impl Drop for Operation {
 ///
 /// `result` is called at most once and not at all when nobody wants the outcome.
 pub(crate) fn complete(id: u64, result: impl FnOnce() -> Result<Outcome>) {
-    let Some(mut state) = SLOTS.at(id) else {
+    let Some(mut slot) = SLOTS.at(id) else {
         SLOTS.unowned.fetch_add(1, Ordering::Relaxed);
         return;
     };
-    let owner = state.owner.clone();
+    let state = &mut *slot;
     if state.generation != id >> INDEX_BITS {
         // The slot has gone to another operation, perhaps of another instance, which is not to blame.
         SLOTS.unowned.fetch_add(1, Ordering::Relaxed);
         return;
     }
-    let stray = || match &owner {
-        Some(owner) => owner.stray.fetch_add(1, Ordering::Relaxed),
-        None => SLOTS.unowned.fetch_add(1, Ordering::Relaxed),
-    };
     let Phase::Waiting { waker, names, abandoned, listed, .. } = &mut state.phase else {
-        stray();
+        let strays = state.owner.as_ref().map_or(&SLOTS.unowned, |owner| &owner.stray);
+        strays.fetch_add(1, Ordering::Relaxed);
         return;
     };
     if *abandoned {
-        if let Some(owner) = &owner {
+        if let Some(owner) = &state.owner {
             owner.late.fetch_add(1, Ordering::Relaxed);
             owner.zombies.fetch_sub(1, Ordering::Relaxed);
             owner.quieter.notify_waiters();
         }
         let over = std::mem::replace(&mut state.phase, Phase::Free);
-        drop(state);
+        drop(slot);
         drop(over);
         SLOTS.release(id);
         return;
@@ -222,7 +221,7 @@ pub(crate) fn complete(id: u64, result: impl FnOnce() -> Result<Outcome>) {
         Err(error) => Err(error),
     };
     let over = std::mem::replace(&mut state.phase, Phase::Done(result));
-    drop(state);
+    drop(slot);
     drop(over); // may let another operation in, which must not find this slot locked
     if let Some(waker) = waker {
         waker.wake();
