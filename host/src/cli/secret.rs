@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use keyway_plugin_api::{
-    DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName, WriteReceipt,
-    WriteRequest, request::MAX_VALUE_LEN,
+    Capabilities, DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName,
+    WriteReceipt, WriteRequest, request::MAX_VALUE_LEN,
 };
 
 use super::Failure;
@@ -104,7 +104,10 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         return Err(Failure::wrong(no_manager(&config)));
     };
     let what = operation.verb();
-    let done = operate(operation, name.clone(), settings, loaded.manager.as_ref()).await;
+    let done = match operation.is_implemented(loaded.manager.capabilities()) {
+        Ok(()) => operate(operation, name.clone(), settings, loaded.manager.as_ref()).await,
+        Err(error) => Err(error),
+    };
     loaded.manager.shutdown().await;
     done.map_err(|error| {
         Failure::failed(error.context(format!("manager {} cannot {what} {name}", loaded.report.name)))
@@ -118,6 +121,20 @@ impl Operation {
             Operation::Set { .. } => "write",
             Operation::Delete { .. } => "delete",
             Operation::Rotate { .. } => "rotate",
+        }
+    }
+
+    /// Whether a manager that has these capabilities can do it.
+    fn is_implemented(&self, has: Capabilities) -> anyhow::Result<()> {
+        let (what, one_of) = match self {
+            Operation::Get => ("Read", Capabilities::READ | Capabilities::SYNC_READ),
+            Operation::Set { .. } => ("Write", Capabilities::WRITE),
+            Operation::Delete { .. } => ("Delete", Capabilities::DELETE),
+            Operation::Rotate { .. } => ("Rotate", Capabilities::ROTATE | Capabilities::WRITE),
+        };
+        match has.intersects(one_of) {
+            true => Ok(()),
+            false => Err(anyhow!("{what} operations are not implemented by this plugin; it can: {has}")),
         }
     }
 }
