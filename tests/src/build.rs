@@ -21,14 +21,32 @@ pub fn repository() -> &'static Path {
 /// # Errors
 /// When cargo fails or makes no library.
 pub fn cargo_library(package: &str) -> Result<PathBuf> {
-    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    cargo(package, "--lib", "cdylib", |file| {
+        file.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION)
+    })
+}
+
+/// Builds the program of a package of this workspace, once in each process, and returns its path.
+///
+/// # Errors
+/// When cargo fails or makes no program.
+pub fn cargo_binary(package: &str) -> Result<PathBuf> {
+    cargo(package, "--bins", "bin", |file| {
+        file.file_name().is_some_and(|name| *name == *format!("{package}{}", env::consts::EXE_SUFFIX))
+    })
+}
+
+fn cargo(package: &str, targets: &str, kind: &str, fits: impl Fn(&Path) -> bool) -> Result<PathBuf> {
+    type Built = HashMap<(String, String), PathBuf>;
+    static BUILT: Mutex<Option<Built>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let built = built.get_or_insert_default();
-    if let Some(path) = built.get(package) {
+    let key = (package.to_owned(), kind.to_owned());
+    if let Some(path) = built.get(&key) {
         return Ok(path.clone());
     }
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--message-format=json", "--lib", "-p", package])
+        .args(["build", "--quiet", "--message-format=json", targets, "-p", package])
         .current_dir(repository())
         .output()
         .context("cannot run cargo")?;
@@ -40,16 +58,14 @@ pub fn cargo_library(package: &str) -> Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
         .filter(|message| {
-            message["target"]["kind"]
-                .as_array()
-                .is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"))
+            message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
         })
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|file| file.as_str().map(PathBuf::from))
-        .rfind(|file| file.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION))
-        .with_context(|| format!("cargo made no library of {package}"))?;
-    built.insert(package.to_owned(), path.clone());
+        .rfind(|file| fits(file))
+        .with_context(|| format!("cargo made no {kind} of {package}"))?;
+    built.insert(key, path.clone());
     Ok(path)
 }
 

@@ -5,3 +5,4 @@ pub mod canary;
 pub mod contract;
 pub mod misbehaving;
 pub mod plugin;
+pub mod cli;
