@@ -2,7 +2,7 @@
 
 pub mod build;
 pub mod canary;
+pub mod cli;
 pub mod contract;
 pub mod misbehaving;
 pub mod plugin;
-pub mod cli;
