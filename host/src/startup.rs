@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use keyway_plugin_api::{Secret, SecretManager};
+use keyway_plugin_api::{ErrorKind, Secret, SecretManager};
 use serde_json::Value;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Deployment, DeploymentError, DeploymentSpec, GatewayState, GatewayStateError, ModelAlias, Param,
         RouterSettings, Settings, Text,
     },
-    loader::{LoadError, LoadReport},
+    loader::{LoadError, LoadReport, OpenError},
     registry,
     service::{Policy, Resolver, SecretHandle, Source, Unresolved, resolver},
 };
@@ -62,10 +62,23 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         match self {
             StartError::NoMasterKey { .. } | StartError::Deployment(_) => true,
-            StartError::Load(error) => matches!(error, LoadError::Reference { .. } | LoadError::Locate(_)),
+            StartError::Load(error) => is_configuration(error),
             StartError::Gateway(error) => matches!(error, GatewayStateError::Route(_)),
             StartError::Unresolved(_) => false,
         }
+    }
+}
+
+/// Whether a plugin was not loaded because the configuration names what is not there, or says what does not fit.
+pub(crate) fn is_configuration(error: &LoadError) -> bool {
+    match error {
+        LoadError::Reference { .. } | LoadError::Locate(_) => true,
+        LoadError::Verify { .. } => false,
+        LoadError::Open { source, .. } => match &**source {
+            OpenError::NoSuchType { .. } | OpenError::Ambiguous { .. } => true,
+            OpenError::Create { source, .. } => source.kind() == ErrorKind::InvalidConfig,
+            _ => false,
+        },
     }
 }
 

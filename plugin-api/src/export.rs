@@ -2,10 +2,8 @@
 
 /// Exports manager types as a plugin: the C entry, the layout fingerprint, the manifest and the root module.
 ///
-/// ```ignore
-/// keyway_plugin_api::export_plugin!(AcmeVault);
-/// keyway_plugin_api::export_plugin!(AcmeVault, AcmeLegacyVault);   // instead, with two types
-/// ```
+/// One line, whether there is one type or more: `export_plugin!(AcmeVault);` or
+/// `export_plugin!(AcmeVault, AcmeLegacyVault);`. The documentation of the crate has a whole plugin.
 ///
 /// The plugin's id, version and vendor are the package's name, version and authors in `Cargo.toml`; the names of the types
 /// are the classes of `module.Class`. Call it once, at the top level of a crate whose `crate-type` is `cdylib`.

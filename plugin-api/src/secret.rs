@@ -57,15 +57,15 @@ impl Secret {
     }
 
     /// Adds the store's name of this version.
-    pub fn with_version(self, version: impl Into<String>) -> Self {
-        let metadata = SecretMetadata { version: Some(version.into()), ..self.metadata().clone() };
-        self.with_metadata(metadata)
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.metadata.get_or_insert_default().version = Some(version.into());
+        self
     }
 
     /// Adds how long the value may be kept.
-    pub fn with_ttl(self, ttl: Duration) -> Self {
-        let metadata = SecretMetadata { ttl: Some(ttl), ..self.metadata().clone() };
-        self.with_metadata(metadata)
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.metadata.get_or_insert_default().ttl = Some(ttl);
+        self
     }
 
     /// What the store said about the value.

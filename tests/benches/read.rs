@@ -32,7 +32,8 @@ fn main() -> Result<()> {
     let runtime = Runtime::new()?;
     let memory = memory_library()?;
     let source = build::repository().join("tests/benches/worker.c");
-    let worker = build::c_library(&source, "worker", &["-O2", "-pthread"])?;
+    let folder = tempfile::tempdir()?;
+    let worker = build::c_library(&source, folder.path(), "worker", &["-O2", "-pthread"])?;
     let native =
         InMemorySecretManager::create(Config { secrets: [(NAME.to_owned(), VALUE.to_owned())].into() })?;
     let native: Arc<dyn SecretManager> = Arc::new(native);

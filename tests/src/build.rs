@@ -11,6 +11,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+/// Makes something once in each process.
+macro_rules! once {
+    ($build:expr) => {{
+        static BUILT: OnceLock<Result<PathBuf>> = OnceLock::new();
+        match BUILT.get_or_init(|| -> Result<PathBuf> { $build }) {
+            Ok(library) => Ok(library.as_path()),
+            Err(error) => bail!("{error:#}"),
+        }
+    }};
+}
+
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
@@ -21,14 +32,32 @@ pub fn repository() -> &'static Path {
 /// # Errors
 /// When cargo fails or makes no library.
 pub fn cargo_library(package: &str) -> Result<PathBuf> {
-    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    cargo(package, "--lib", "cdylib", |file| {
+        file.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION)
+    })
+}
+
+/// Builds the program of a package of this workspace, once in each process, and returns its path.
+///
+/// # Errors
+/// When cargo fails or makes no program.
+pub fn cargo_binary(package: &str) -> Result<PathBuf> {
+    cargo(package, "--bins", "bin", |file| {
+        file.file_name().is_some_and(|name| *name == *format!("{package}{}", env::consts::EXE_SUFFIX))
+    })
+}
+
+fn cargo(package: &str, targets: &str, kind: &str, fits: impl Fn(&Path) -> bool) -> Result<PathBuf> {
+    type Built = HashMap<(String, String), PathBuf>;
+    static BUILT: Mutex<Option<Built>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let built = built.get_or_insert_default();
-    if let Some(path) = built.get(package) {
+    let key = (package.to_owned(), kind.to_owned());
+    if let Some(path) = built.get(&key) {
         return Ok(path.clone());
     }
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--message-format=json", "--lib", "-p", package])
+        .args(["build", "--quiet", "--message-format=json", targets, "-p", package])
         .current_dir(repository())
         .output()
         .context("cannot run cargo")?;
@@ -40,35 +69,34 @@ pub fn cargo_library(package: &str) -> Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
         .filter(|message| {
-            message["target"]["kind"]
-                .as_array()
-                .is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib"))
+            message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
         })
         .filter_map(|message| message["filenames"].as_array().cloned())
         .flatten()
         .filter_map(|file| file.as_str().map(PathBuf::from))
-        .rfind(|file| file.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION))
-        .with_context(|| format!("cargo made no library of {package}"))?;
-    built.insert(package.to_owned(), path.clone());
+        .rfind(|file| fits(file))
+        .with_context(|| format!("cargo made no {kind} of {package}"))?;
+    built.insert(key, path.clone());
     Ok(path)
 }
 
-/// Compiles one C file to a plugin of this name, with further arguments for the compiler.
+/// Compiles one C file to a plugin in `folder`, with further arguments for the compiler.
 ///
 /// # Errors
 /// When the compiler is missing or refuses the file.
-pub fn c_library(source: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
-    compile("cc", "-std=c11", source, name, arguments)
+pub fn c_library(source: &Path, folder: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
+    compile(&["cc", "-std=c11"], source, folder, name, arguments)
 }
 
-/// The same for C++; `None`, with a word on the standard error, where there is no compiler for it.
+/// The same for C++, in a folder beside this test's program; `None`, with a word on the standard error, where there is no
+/// compiler for it.
 ///
 /// # Errors
 /// When the compiler refuses the file, or is missing although `KEYWAY_TESTS_FORBID_SKIP` is 1.
 pub fn cpp_library(source: &Path, name: &str, arguments: &[&str]) -> Result<Option<PathBuf>> {
     let missing = Command::new("g++").arg("--version").output().is_err();
     if !missing {
-        return compile("g++", "-std=c++17", source, name, arguments).map(Some);
+        return compile(&["g++", "-std=c++17"], source, artifacts()?, name, arguments).map(Some);
     }
     #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the host")]
     let forbidden = env::var_os("KEYWAY_TESTS_FORBID_SKIP").is_some_and(|value| value == "1");
@@ -79,8 +107,16 @@ pub fn cpp_library(source: &Path, name: &str, arguments: &[&str]) -> Result<Opti
     Ok(None)
 }
 
-fn compile(compiler: &str, standard: &str, source: &Path, name: &str, arguments: &[&str]) -> Result<PathBuf> {
-    let library = artifacts()?.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX));
+fn compile(
+    compiler: &[&str; 2],
+    source: &Path,
+    folder: &Path,
+    name: &str,
+    arguments: &[&str],
+) -> Result<PathBuf> {
+    let [compiler, standard] = compiler;
+    let library = folder.join(format!("{}{name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX));
+    // Another run of the same tests may be at it: each name is always that of a whole file.
     let unfinished = library.with_extension(format!("{}.unfinished", process::id()));
     let output = Command::new(compiler)
         .args([
@@ -109,22 +145,12 @@ fn compile(compiler: &str, standard: &str, source: &Path, name: &str, arguments:
 }
 
 /// A folder beside this test's program, so that what is built goes with it.
-fn artifacts() -> Result<PathBuf> {
-    let program = env::current_exe()?;
-    let folder = program.with_extension("plugins");
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
-}
-
-/// Builds something once in each process.
-macro_rules! once {
-    ($build:expr) => {{
-        static BUILT: OnceLock<Result<PathBuf>> = OnceLock::new();
-        match BUILT.get_or_init(|| $build) {
-            Ok(library) => Ok(library.as_path()),
-            Err(error) => bail!("{error:#}"),
-        }
-    }};
+fn artifacts() -> Result<&'static Path> {
+    once!({
+        let folder = env::current_exe()?.with_extension("plugins");
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    })
 }
 
 /// The C example of the repository.
@@ -133,7 +159,7 @@ macro_rules! once {
 /// As [`c_library`].
 pub fn c_example() -> Result<&'static Path> {
     let source = repository().join("examples/plugin-c/my_secret_manager.c");
-    once!(c_library(&source, "my_secret_manager", &["-O2"]))
+    once!(c_library(&source, artifacts()?, "my_secret_manager", &["-O2"]))
 }
 
 /// The plugin that breaks the rules when it is told to.
@@ -142,7 +168,7 @@ pub fn c_example() -> Result<&'static Path> {
 /// As [`c_library`].
 pub fn misbehaving() -> Result<&'static Path> {
     let source = repository().join("tests/plugins/misbehaving/misbehaving.c");
-    once!(c_library(&source, "misbehaving", &["-O1", "-pthread"]))
+    once!(c_library(&source, artifacts()?, "misbehaving", &["-O1", "-pthread"]))
 }
 
 /// The plugin whose table is wrong in the way that the macros ask for.
@@ -150,5 +176,5 @@ pub fn misbehaving() -> Result<&'static Path> {
 /// # Errors
 /// As [`c_library`].
 pub fn faulty_table(name: &str, macros: &[&str]) -> Result<PathBuf> {
-    c_library(&repository().join("tests/plugins/faulty_table.c"), name, macros)
+    c_library(&repository().join("tests/plugins/faulty_table.c"), artifacts()?, name, macros)
 }

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod canary;
+pub mod cli;
 pub mod contract;
 pub mod misbehaving;
 pub mod plugin;

@@ -1,5 +1,7 @@
 //! The absences that the architecture promises: what may not name what, and where unsafe code may not be.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

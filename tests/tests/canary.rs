@@ -1,6 +1,8 @@
 //! A random secret goes through everything the host does with plugins and configurations, with the log at TRACE; then all
 //! that was printed is searched for it.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{
     fmt::Debug,
     io,

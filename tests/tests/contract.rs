@@ -1,5 +1,7 @@
 //! The contract, kept by every manager of the repository: natively, and through the table of a plugin.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{path::Path, sync::Arc};
 
 use keyway_memory::{Config, InMemorySecretManager};

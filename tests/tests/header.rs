@@ -1,4 +1,5 @@
 //! The header and its mirror in Rust say the same, and the header compiles without a warning.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "the helpers of a test are tests too")]
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,7 @@
 //! Operations that take too long, that nobody waits for any more, or that must not overlap; and the end of an instance.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{sync::Arc, time::Duration};
 
 use keyway::loader::{Faults, LoadedPlugin};

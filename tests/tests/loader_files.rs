@@ -1,5 +1,7 @@
 //! Files that are no plugins, or are damaged: refused before anything of them runs.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use keyway::loader::{inspect, verify::FileHash};

@@ -1,5 +1,7 @@
 //! Plugins in Rust that panic: the instance is lost, the host and the other instances are not.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::sync::Arc;
 
 use keyway::loader::LoadedPlugin;

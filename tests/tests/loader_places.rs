@@ -1,5 +1,7 @@
 //! Where a plugin is looked for, what is shared between loads, and where its log lines go.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{
     fs, io,
     path::Path,

@@ -1,5 +1,7 @@
 //! Libraries whose table is not what the header asks for, or whose structs are laid out differently.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{fs, path::PathBuf};
 
 use keyway_plugin_api::{

@@ -1,13 +1,8 @@
 //! `keyway config check`: everything that a start does, but for serving.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
-
-use super::{Failure, table};
+use super::{Failure, output, table};
 use crate::{
     config::{self, Config, Reference},
     loader::LoadReport,
@@ -30,7 +25,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", config.path.display());
     }
-    let manager = registry::load(&config).await.map_err(Failure::failed)?;
+    let manager = registry::load(&config).await.map_err(Failure::load)?;
     if let Some(LoadReport { name, path, sha256, layout, .. }) =
         manager.as_ref().map(|manager| &manager.report)
     {
@@ -39,15 +34,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let named = manager.as_ref().map(|loaded| (loaded.report.name.clone(), loaded.manager.clone()));
     let resolver = Resolver::new(named, Policy::new(&config), config.env.clone());
     let outcomes = resolver.resolve_all(&config.references).await;
-    let printed = print(&outcomes).context("cannot write to standard output");
     if let Some(manager) = manager {
         manager.manager.shutdown().await;
     }
-    printed.map_err(Failure::failed)?;
+    output::write(&report(&outcomes))?;
     verdict(&config, outcomes)
 }
 
-fn print(outcomes: &[Outcome]) -> io::Result<()> {
+fn report(outcomes: &[Outcome]) -> Vec<u8> {
     let rows: Vec<Vec<String>> = outcomes
         .iter()
         .map(|outcome| {
@@ -59,9 +53,7 @@ fn print(outcomes: &[Outcome]) -> io::Result<()> {
             vec![outcome.reference.text().to_owned(), from, places(&outcome.reference)]
         })
         .collect();
-    let mut out = io::stdout().lock();
-    table::write(&mut out, &["REFERENCE", "FROM", "USED BY"], &rows)?;
-    out.flush()
+    table::render(&["REFERENCE", "FROM", "USED BY"], &rows).into_bytes()
 }
 
 fn places(reference: &Reference) -> String {

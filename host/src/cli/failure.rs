@@ -2,6 +2,8 @@
 
 use std::io::{self, Write as _};
 
+use crate::{loader::LoadError, startup};
+
 /// Why a command failed.
 pub(super) enum Failure {
     /// The command line is wrong.
@@ -21,6 +23,14 @@ impl Failure {
     /// The work failed.
     pub(super) fn failed(error: impl Into<anyhow::Error>) -> Self {
         Failure::Failed(error.into())
+    }
+
+    /// A plugin was not loaded.
+    pub(super) fn load(error: LoadError) -> Self {
+        match startup::is_configuration(&error) {
+            true => Failure::wrong(error),
+            false => Failure::failed(error),
+        }
     }
 
     /// Tells the person something that is neither data nor a failure.

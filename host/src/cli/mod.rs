@@ -5,12 +5,13 @@
 
 mod check;
 mod failure;
+mod output;
 mod plugin;
 mod secret;
 mod serve;
 mod table;
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -34,7 +35,11 @@ Examples:
   keyway --config config.yaml --port 4000          serve
   keyway config check config.yaml                  resolve every reference, print where each came from
   keyway plugin list ./plugins                     show plugins without loading them
-  echo -n VALUE | keyway secret set NAME --config config.yaml
+  keyway secret set NAME --config config.yaml < value.txt
+
+Environment:
+  KEYWAY_LOG         what is logged, in the syntax of RUST_LOG: keyway=debug for example
+  KEYWAY_LOG_FORMAT  text, or json for programs
 
 Exit code: 0 done, 1 failed, 2 wrong usage or configuration."
 )]
@@ -48,15 +53,31 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the gateway; also what happens without a subcommand.
+    #[command(after_help = "\
+Example:
+  keyway serve --config config.yaml --host 127.0.0.1 --port 4000 --detailed_debug
+
+The first SIGTERM or Ctrl-C lets requests in flight finish, the second one cuts them off.")]
     Serve(serve::Args),
     /// Read and change secrets through the configuration's secret manager.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  keyway secret get OPENAI_API_KEY --config config.yaml
+  keyway secret set OPENAI_API_KEY --config config.yaml < key.txt
+
+Values come from standard input and never from arguments, which other users of the machine could see."
+    )]
     Secret(secret::Command),
     /// Look at plugin files; nothing is loaded.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  keyway plugin list ./plugins\n  keyway plugin inspect ./libacme_vault.so"
+    )]
     Plugin(plugin::Command),
     /// Look at configurations.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  keyway config check config.yaml")]
     Config(ConfigCommand),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  keyway completions bash > /etc/bash_completion.d/keyway")]
@@ -90,8 +111,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     protect_memory();
     match (cli.command, cli.serve) {
         (Some(Command::Completions { shell }), _) => {
-            clap_complete::generate(shell, &mut Cli::command(), "keyway", &mut io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "keyway", &mut script);
+            output::write(&script)
         }
         (Some(Command::Plugin(command)), _) => plugin::run(command),
         (Some(Command::Serve(args)), _) | (None, Some(args)) => within_runtime(serve::run(args)),

@@ -2,14 +2,13 @@
 
 use std::{
     fs,
-    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
-use super::{Failure, table};
+use super::{Failure, output, table};
 use crate::loader::{
     compare_fingerprint,
     inspect::Inspection,
@@ -44,32 +43,32 @@ pub(super) enum Command {
 /// Prints what is found; a file that this host would not load fails `inspect`, and is a row of `list`.
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List { folders, json } => list(&folders, json).map_err(Failure::failed),
-        Command::Inspect { file, json } => inspect(&file, json).map_err(Failure::failed),
+        Command::List { folders, json } => list(&folders, json),
+        Command::Inspect { file, json } => inspect(&file, json),
     }
 }
 
-fn list(folders: &[PathBuf], as_json: bool) -> anyhow::Result<()> {
+fn list(folders: &[PathBuf], as_json: bool) -> Result<(), Failure> {
     let here = [PathBuf::from(".")];
     let folders = if folders.is_empty() { &here } else { folders };
     let mut found = Vec::new();
     for folder in folders {
-        for path in libraries(folder)? {
+        for path in libraries(folder).map_err(Failure::failed)? {
             found.push((path.clone(), inspect_file(&path)));
         }
     }
-    let mut out = io::stdout().lock();
     if as_json {
         let files: Vec<Value> = found.iter().map(|(path, file)| to_json(path, file)).collect();
-        writeln!(out, "{:#}", Value::Array(files))?;
+        output::write(format!("{:#}\n", Value::Array(files)).as_bytes())
     } else if found.is_empty() {
         let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
         Failure::note(&format!("no libraries in {}", folders.join(", ")));
+        Ok(())
     } else {
         let rows: Vec<_> = found.iter().map(|(path, file)| row(path, file)).collect();
-        table::write(&mut out, &["FILE", "PLUGIN", "VERSION", "VENDOR", "MANAGER TYPES", "STATUS"], &rows)?;
+        let heading = ["FILE", "PLUGIN", "VERSION", "VENDOR", "MANAGER TYPES", "STATUS"];
+        output::write(table::render(&heading, &rows).as_bytes())
     }
-    out.flush().context("cannot write to standard output")
 }
 
 /// The files of a folder that have a library's extension, by name; no folder below it.
@@ -129,21 +128,18 @@ fn refusal(file: &InspectedFile) -> Option<String> {
         .map(|fault| format!("has another layout of the plugin interface: {fault}"))
 }
 
-fn inspect(path: &Path, as_json: bool) -> anyhow::Result<()> {
+fn inspect(path: &Path, as_json: bool) -> Result<(), Failure> {
     let file = inspect_file(path);
-    let mut out = io::stdout().lock();
     if as_json {
-        writeln!(out, "{:#}", to_json(path, &file))?;
+        output::write(format!("{:#}\n", to_json(path, &file)).as_bytes())?;
     }
-    let file = file?;
+    let file = file.map_err(Failure::failed)?;
     if !as_json {
-        for (what, text) in facts(&file) {
-            writeln!(out, "{what:<14} {text}")?;
-        }
+        let lines = facts(&file).into_iter().map(|(what, text)| format!("{what:<14} {text}\n"));
+        output::write(lines.collect::<String>().as_bytes())?;
     }
-    out.flush().context("cannot write to standard output")?;
     match refusal(&file) {
-        Some(refusal) => Err(anyhow!("{} {refusal}", path.display())),
+        Some(refusal) => Err(Failure::failed(anyhow!("{} {refusal}", path.display()))),
         None => Ok(()),
     }
 }

@@ -7,13 +7,13 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use keyway_plugin_api::{
-    DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName, WriteReceipt,
-    WriteRequest, request::MAX_VALUE_LEN,
+    Capabilities, DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName,
+    WriteReceipt, WriteRequest, request::MAX_VALUE_LEN,
 };
 
 use super::Failure;
 use crate::{
-    config::{self, AccessMode, Config},
+    config::{self, AccessMode, Config, KeyManagement},
     registry,
 };
 
@@ -77,49 +77,101 @@ pub(super) struct Input {
     description: Option<String>,
 }
 
+/// What is done, once the command line and standard input are understood.
+enum Operation {
+    Get,
+    Set { value: Secret, description: Option<String> },
+    Delete { recovery_window_in_days: u32 },
+    Rotate { new_name: SecretName, value: Secret, description: Option<String> },
+}
+
 /// Loads the manager, does one operation and shuts it down again.
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
-    let (target, wants_write) = match &command {
+    let (target, writes) = match &command {
         Command::Get(target) => (target, false),
         Command::Set { target, .. } | Command::Delete { target, .. } | Command::Rotate { target, .. } => {
             (target, true)
         }
     };
     let config = config::load(&target.config).map_err(Failure::wrong)?;
-    let name = SecretName::new(target.name.as_str()).map_err(|error| {
-        Failure::wrong(anyhow!("{:?} cannot be the name of a secret: {}", target.name, error.message()))
-    })?;
-    allowed(&config, wants_write).map_err(Failure::wrong)?;
-    let loaded = registry::load(&config).await.map_err(Failure::failed)?;
-    let Some(loaded) = loaded else {
-        return Err(Failure::wrong(anyhow!(
-            "{} configures no secret manager; set `general_settings.key_management_system: custom` and name one in \
-             `general_settings.key_management_settings.custom_secret_manager`",
-            config.path.display()
-        )));
+    for warning in &config.warnings {
+        tracing::warn!("{}: {warning}", config.path.display());
+    }
+    let name = secret_name(&target.name).map_err(Failure::wrong)?;
+    let settings = settings(&config, writes).map_err(Failure::wrong)?;
+    let operation = operation(command, &name).map_err(Failure::wrong)?;
+    let Some(loaded) = registry::load(&config).await.map_err(Failure::load)? else {
+        return Err(Failure::wrong(no_manager(&config)));
     };
-    let done = operate(command, name.clone(), &config, loaded.manager.as_ref()).await;
+    let what = operation.verb();
+    let done = match operation.is_implemented(loaded.manager.capabilities()) {
+        Ok(()) => operate(operation, name.clone(), settings, loaded.manager.as_ref()).await,
+        Err(error) => Err(error),
+    };
     loaded.manager.shutdown().await;
     done.map_err(|error| {
-        Failure::failed(error.context(format!("{} cannot do this with {name}", loaded.report.name)))
+        Failure::failed(error.context(format!("manager {} cannot {what} {name}", loaded.report.name)))
+    })
+}
+
+impl Operation {
+    fn verb(&self) -> &'static str {
+        match self {
+            Operation::Get => "read",
+            Operation::Set { .. } => "write",
+            Operation::Delete { .. } => "delete",
+            Operation::Rotate { .. } => "rotate",
+        }
+    }
+
+    /// Whether a manager that has these capabilities can do it.
+    fn is_implemented(&self, has: Capabilities) -> anyhow::Result<()> {
+        let (what, one_of) = match self {
+            Operation::Get => ("Read", Capabilities::READ | Capabilities::SYNC_READ),
+            Operation::Set { .. } => ("Write", Capabilities::WRITE),
+            Operation::Delete { .. } => ("Delete", Capabilities::DELETE),
+            Operation::Rotate { .. } => ("Rotate", Capabilities::ROTATE | Capabilities::WRITE),
+        };
+        match has.intersects(one_of) {
+            true => Ok(()),
+            false => Err(anyhow!("{what} operations are not implemented by this plugin; it can: {has}")),
+        }
+    }
+}
+
+fn secret_name(name: &str) -> anyhow::Result<SecretName> {
+    SecretName::new(name)
+        .map_err(|error| anyhow!("{name:?} cannot be the name of a secret: {}", error.message()))
+}
+
+/// Reads standard input, so that what is wrong with it is found before a plugin runs.
+fn operation(command: Command, name: &SecretName) -> anyhow::Result<Operation> {
+    Ok(match command {
+        Command::Get(_) => Operation::Get,
+        Command::Set { input, .. } => {
+            Operation::Set { value: read_value(&input)?, description: input.description }
+        }
+        Command::Delete { recovery_window_in_days, .. } => Operation::Delete { recovery_window_in_days },
+        Command::Rotate { to, input, .. } => {
+            let new_name = to.map_or_else(|| Ok(name.clone()), |to| secret_name(&to))?;
+            Operation::Rotate { new_name, value: read_value(&input)?, description: input.description }
+        }
     })
 }
 
 async fn operate(
-    command: Command,
+    operation: Operation,
     name: SecretName,
-    config: &Config,
+    settings: &KeyManagement,
     manager: &dyn SecretManager,
 ) -> anyhow::Result<()> {
-    let settings = config.key_management.as_ref();
-    let optional_params = settings.map(|settings| settings.optional_params.clone()).unwrap_or_default();
-    let timeout =
-        settings.map_or(keyway_plugin_api::request::DEFAULT_TIMEOUT, |settings| settings.manager.timeout);
-    match command {
-        Command::Get(_) => {
+    let (optional_params, timeout) = (settings.optional_params.clone(), settings.manager.timeout);
+    match operation {
+        Operation::Get => {
             let request = ReadRequest { optional_params, timeout, ..ReadRequest::named(name) };
-            let primary = settings.and_then(|settings| settings.primary_secret_name.as_deref());
-            let value = manager.async_read_secret(&request).await.map_err(|error| match (error.kind(), primary) {
+            let value = manager.async_read_secret(&request).await;
+            let primary = settings.primary_secret_name.as_deref();
+            let value = value.map_err(|error| match (error.kind(), primary) {
                 (ErrorKind::NotFound, Some(primary)) => anyhow::Error::new(error).context(format!(
                     "primary_secret_name is set: references are fields of the secret {primary}, and `get` reads whole secrets"
                 )),
@@ -127,50 +179,64 @@ async fn operate(
             })?;
             print(&value).context("cannot write to standard output")
         }
-        Command::Set { input, .. } => {
+        Operation::Set { value, description } => {
             let request = WriteRequest {
-                description: input.description.clone(),
+                description,
                 optional_params,
                 timeout,
-                ..WriteRequest::new(name.as_str(), read_value(&input)?)?
+                ..WriteRequest::new(name.as_str(), value)?
             };
             let receipt = manager.async_write_secret(&request).await?;
             Failure::note(&format!("wrote {name}{}", version(&receipt)));
             Ok(())
         }
-        Command::Delete { recovery_window_in_days, .. } => {
+        Operation::Delete { recovery_window_in_days } => {
             let request = DeleteRequest { name, recovery_window_in_days, optional_params, timeout };
             manager.async_delete_secret(&request).await?;
             Failure::note(&format!("deleted {}", request.name));
             Ok(())
         }
-        Command::Rotate { to, input, .. } => {
-            let new_name = to.map(SecretName::new).transpose()?.unwrap_or_else(|| name.clone());
+        Operation::Rotate { new_name, value, description } => {
+            let now = if new_name == name { String::new() } else { format!(", which is now {new_name}") };
             let request = RotateRequest {
-                new_name: new_name.clone(),
-                description: input.description.clone(),
+                new_name,
+                description,
                 optional_params,
                 timeout,
-                ..RotateRequest::in_place(name.as_str(), read_value(&input)?)?
+                ..RotateRequest::in_place(name.as_str(), value)?
             };
             let receipt = manager.async_rotate_secret(request).await?;
-            Failure::note(&format!("rotated {name}, which is now {new_name}{}", version(&receipt)));
+            Failure::note(&format!("rotated {name}{now}{}", version(&receipt)));
             Ok(())
         }
     }
 }
 
-/// Whether `access_mode` lets the manager be asked.
-fn allowed(config: &Config, write: bool) -> anyhow::Result<()> {
-    let mode = config.key_management.as_ref().map(|settings| settings.access_mode);
-    let (what, needed) = match (mode, write) {
-        (Some(AccessMode::ReadOnly), true) => ("written to", "write_only or read_and_write"),
-        (Some(AccessMode::WriteOnly), false) => ("read", "read_only or read_and_write"),
-        _ => return Ok(()),
+/// The settings of the manager, when there is one and `access_mode` lets it be asked.
+fn settings(config: &Config, writes: bool) -> anyhow::Result<&KeyManagement> {
+    let settings = config.key_management.as_ref().ok_or_else(|| no_manager(config))?;
+    let (what, needed) = match (settings.access_mode, writes) {
+        (AccessMode::ReadOnly, true) => {
+            ("written to, because it is `read_only`", "write_only` or `read_and_write")
+        }
+        (AccessMode::WriteOnly, false) => {
+            ("read, because it is `write_only`", "read_only` or `read_and_write")
+        }
+        _ => return Ok(settings),
     };
     Err(anyhow!(
-        "general_settings.key_management_settings.access_mode does not let the secret manager be {what}; set it to {needed}"
+        "{}: general_settings.key_management_settings.access_mode does not let the secret manager be {what}; \
+         set it to `{needed}`",
+        config.path.display()
     ))
+}
+
+fn no_manager(config: &Config) -> anyhow::Error {
+    anyhow!(
+        "{} configures no secret manager; set `general_settings.key_management_system: custom` and name one in \
+         `general_settings.key_management_settings.custom_secret_manager`",
+        config.path.display()
+    )
 }
 
 /// The value from standard input, and never from an argument, which other users of the machine could see.

@@ -1,12 +1,18 @@
 //! `keyway serve`: the gateway.
 
-use std::path::PathBuf;
+use std::{io, net::SocketAddr, path::PathBuf};
 
-use anyhow::Context as _;
-use tokio::{net::TcpListener, sync::watch};
+use anyhow::{Context as _, anyhow};
+use tokio::{
+    net::{TcpListener, TcpSocket, lookup_host},
+    sync::watch,
+};
 
 use super::Failure;
 use crate::{config, gateway, loader::LoadReport, startup::Host};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// What can be said about serving.
 #[derive(clap::Args)]
@@ -31,31 +37,65 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", config.path.display());
     }
-    let stop = stop_signal().context("cannot listen for signals").map_err(Failure::failed)?;
+    let stop = stop_signals().context("cannot listen for signals").map_err(Failure::failed)?;
+    // A port that is taken is found before a plugin runs.
+    let socket = bind(&args).await.map_err(Failure::failed)?;
     let started = tokio::select! {
         started = Host::start(config) => started,
-        () = stopped(stop.clone()) => return Err(Failure::failed(anyhow::anyhow!("stopped by a signal before it served"))),
+        () = signals(stop.clone(), 1) => return Err(Failure::failed(anyhow!("stopped by a signal before it served"))),
     };
     let host = started.map_err(|error| match error.is_configuration() {
         true => Failure::wrong(error),
         false => Failure::failed(error),
     })?;
     tell(&host);
-    let served = serve(&args, &host, stop).await;
+    let served = match socket.listen(BACKLOG) {
+        Ok(listener) => serve(listener, &host, stop).await,
+        Err(error) => Err(cannot_listen(&args, error)),
+    };
     host.shutdown().await;
     served.map_err(Failure::failed)
 }
 
-async fn serve(args: &Args, host: &Host, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let (address, port) = (&args.host, args.port);
-    let listener = TcpListener::bind((address.as_str(), port)).await.with_context(|| {
-        format!("cannot listen on {address}:{port}; stop what has the port, or choose others with --host and --port")
+/// Takes the address without listening on it yet.
+async fn bind(args: &Args) -> anyhow::Result<TcpSocket> {
+    let addresses = lookup_host((args.host.as_str(), args.port)).await.with_context(|| {
+        format!("{:?} is no address of this machine; give one with --host, such as 127.0.0.1", args.host)
     })?;
-    gateway::serve(listener, host.gateway.clone(), async move {
-        stopped(stop).await;
-        tracing::info!("stopping: requests under way may finish");
-    })
-    .await?;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match bind_to(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(cannot_listen(args, last))
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last owner has just stopped is free; elsewhere the option means something else.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn cannot_listen(args: &Args, error: io::Error) -> anyhow::Error {
+    let Args { host, port, .. } = args;
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what has the port, or choose another one with --port",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 on with --port",
+        _ => "choose another address with --host, or another port with --port",
+    };
+    anyhow::Error::new(error).context(format!("cannot listen on {host}:{port}; {advice}"))
+}
+
+async fn serve(listener: TcpListener, host: &Host, stop: watch::Receiver<u32>) -> anyhow::Result<()> {
+    tokio::select! {
+        served = gateway::serve(listener, host.gateway.clone(), signals(stop.clone(), 1)) => served?,
+        () = signals(stop, 2) => return Err(anyhow!("stopped by a second signal; requests in flight were cut off")),
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -69,6 +109,7 @@ fn tell(host: &Host) {
             type_name,
             plugin,
             version,
+            abi: (major, minor),
             layout,
             copy,
             pinned,
@@ -81,6 +122,7 @@ fn tell(host: &Host) {
             plugin,
             version,
             "type" = type_name,
+            abi = format!("{major}.{minor}"),
             %layout,
             %sha256,
             pinned,
@@ -94,25 +136,32 @@ fn tell(host: &Host) {
     }
 }
 
-/// Becomes true when the process is told to end, by SIGINT or SIGTERM.
-fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
-    let (sender, receiver) = watch::channel(false);
+/// Counts how often the process is told to end, by SIGINT or SIGTERM.
+fn stop_signals() -> io::Result<watch::Receiver<u32>> {
+    let (sender, receiver) = watch::channel(0);
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let (mut terminate, mut interrupt) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
     tokio::spawn(async move {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+        loop {
+            #[cfg(unix)]
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            #[cfg(not(unix))]
+            if tokio::signal::ctrl_c().await.is_err() {
+                break;
+            }
+            sender.send_modify(|count| *count += 1);
         }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-        sender.send_replace(true);
     });
     Ok(receiver)
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
+async fn signals(mut stop: watch::Receiver<u32>, count: u32) {
     // An error means that the watching task is gone with its runtime, which is an end as well.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stop.wait_for(|seen| *seen >= count).await;
 }

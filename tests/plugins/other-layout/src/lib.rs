@@ -1,4 +1,5 @@
-//! A plugin whose `abi_stable` root module differs from the one that the host knows: its one field has another type.
+//! A plugin whose `abi_stable` root module is not the one that the host knows: it comes from another package, and its one
+//! field has another type.
 #![expect(unsafe_code, reason = "it forges what the export macro emits")]
 #![allow(non_camel_case_types, reason = "abi_stable generates types whose names end in _Ref")]
 

@@ -1,0 +1,12 @@
+//! The command line as a black box: exit codes, standard output and standard error of the real program.
+
+mod check;
+mod config;
+mod output;
+mod plugin_files;
+mod plugins;
+mod secrets;
+mod serving;
+mod support;
+mod trust;
+mod usage;

@@ -1,0 +1,116 @@
+//! `keyway secret`.
+
+use keyway_plugin_api::request::MAX_VALUE_LEN;
+
+use crate::support::{memory, memory_config};
+
+const WRITE: &str = "    access_mode: read_and_write";
+
+#[test]
+fn get_prints_the_bare_value_byte_for_byte() {
+    let folder = memory("");
+    let ran = folder.run(&["secret", "get", "OPENAI_API_KEY", "--config", "config.yaml"]).unwrap();
+    assert_eq!(
+        (ran.code, ran.stdout.as_slice(), ran.stderr.as_str()),
+        (Some(0), &b"example-key-of-the-store"[..], "")
+    );
+    let ran = folder.run(&["secret", "get", "TWO_LINES", "-c", "config.yaml"]).unwrap();
+    assert_eq!(ran.stdout, b"first\nsecond\n");
+}
+
+#[test]
+fn get_of_what_is_not_there_names_manager_and_secret() {
+    let ran = memory("").run(&["secret", "get", "NOBODY", "-c", "config.yaml"]).unwrap();
+    ran.expect(1, &["manager memory cannot read NOBODY", "because: ", "NOT_FOUND"]).unwrap();
+    assert!(ran.stdout.is_empty());
+}
+
+#[test]
+fn set_reads_standard_input_says_what_it_did_and_never_the_value() {
+    let folder = memory(WRITE);
+    let keyway = folder.keyway(&["secret", "set", "NEW", "-c", "config.yaml"]).unwrap();
+    let ran = keyway.input("example-canary\n").run().unwrap();
+    ran.expect(0, &["wrote NEW (version 1)"]).unwrap();
+    assert!(!ran.all().contains("example-canary"), "{}", ran.all());
+}
+
+#[test]
+fn set_takes_binary_values() {
+    let folder = memory(WRITE);
+    let keyway = folder.keyway(&["secret", "set", "NEW", "-c", "config.yaml"]).unwrap();
+    keyway.input([0u8, 0xff, 0xfe, 10, 0]).run().unwrap().expect(0, &["wrote NEW"]).unwrap();
+}
+
+#[test]
+fn a_value_on_the_command_line_is_wrong_usage() {
+    let folder = memory(WRITE);
+    for command in ["set", "rotate"] {
+        let ran = folder.run(&["secret", command, "NEW", "example-value", "-c", "config.yaml"]).unwrap();
+        ran.expect(2, &["unexpected argument", "Usage: keyway secret"]).unwrap();
+    }
+}
+
+#[test]
+fn no_value_and_one_that_is_too_large_are_refused() {
+    let folder = memory(WRITE);
+    let set = || folder.keyway(&["secret", "set", "NEW", "-c", "config.yaml"]).unwrap();
+    set().run().unwrap().expect(2, &["standard input held no value"]).unwrap();
+    set().input("\n").run().unwrap().expect(2, &["standard input held no value"]).unwrap();
+    let large = vec![b'x'; MAX_VALUE_LEN + 1];
+    set().input(large).run().unwrap().expect(2, &["larger than 16 MiB"]).unwrap();
+}
+
+#[test]
+fn delete_and_rotate_say_what_they_did() {
+    let folder = memory(WRITE);
+    let ran = folder.run(&["secret", "delete", "TWO_LINES", "-c", "config.yaml"]).unwrap();
+    ran.expect(0, &["deleted TWO_LINES"]).unwrap();
+    let ran = folder.run(&["secret", "delete", "NOBODY", "-c", "config.yaml"]).unwrap();
+    ran.expect(1, &["manager memory cannot delete NOBODY", "NOT_FOUND"]).unwrap();
+    let rotate = |more: &[&str]| {
+        let keyway = folder.keyway(&["secret", "rotate", "TWO_LINES", "-c", "config.yaml"]).unwrap();
+        keyway.args(more).input("example-canary").run().unwrap()
+    };
+    rotate(&[]).expect(0, &["rotated TWO_LINES (version 2)"]).unwrap();
+    rotate(&["--to", "THIRD"]).expect(0, &["rotated TWO_LINES, which is now THIRD (version 1)"]).unwrap();
+    rotate(&["--to", "a\nb"]).expect(2, &["cannot be the name of a secret"]).unwrap();
+}
+
+#[test]
+fn the_access_mode_is_kept_and_nothing_is_loaded_for_what_it_forbids() {
+    let read_only = memory("");
+    std::fs::remove_file(read_only.path().join("libkeyway_memory.so")).unwrap();
+    for command in ["set", "delete", "rotate"] {
+        let ran = read_only.run(&["secret", command, "NEW", "-c", "config.yaml"]).unwrap();
+        ran.expect(2, &["access_mode", "because it is `read_only`", "`write_only` or `read_and_write`"])
+            .unwrap();
+    }
+    let write_only = memory("    access_mode: write_only");
+    let ran = write_only.run(&["secret", "get", "OPENAI_API_KEY", "-c", "config.yaml"]).unwrap();
+    ran.expect(2, &["access_mode", "because it is `write_only`"]).unwrap();
+    let keyway = write_only.keyway(&["secret", "set", "NEW", "-c", "config.yaml"]).unwrap();
+    keyway.input("v").run().unwrap().expect(0, &["wrote NEW"]).unwrap();
+}
+
+#[test]
+fn a_plugin_that_only_reads_says_so_when_it_is_written_to() {
+    let folder = memory(WRITE);
+    folder.plugin("my-secret-manager").unwrap();
+    let config = memory_config(WRITE).replace(
+        "custom_secret_manager: memory",
+        "custom_secret_manager: my_secret_manager.InMemorySecretManager",
+    );
+    folder.write("config.yaml", config).unwrap();
+    let keyway = folder.keyway(&["secret", "set", "NEW", "-c", "config.yaml"]).unwrap();
+    let ran = keyway.input("example-canary").run().unwrap();
+    ran.expect(1, &["cannot write NEW", "Write operations are not implemented by this plugin; it can: read"])
+        .unwrap();
+}
+
+#[test]
+fn a_configuration_without_a_manager_has_no_secrets_to_work_on() {
+    let folder = memory("");
+    folder.write("config.yaml", "general_settings: {master_key: os.environ/LITELLM_MASTER_KEY}\n").unwrap();
+    let ran = folder.run(&["secret", "get", "X", "-c", "config.yaml"]).unwrap();
+    ran.expect(2, &["configures no secret manager", "key_management_system: custom"]).unwrap();
+}
