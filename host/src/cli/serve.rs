@@ -93,7 +93,9 @@ fn cannot_listen(args: &Args, error: io::Error) -> anyhow::Error {
 
 async fn serve(listener: TcpListener, host: &Host, stop: watch::Receiver<u32>) -> anyhow::Result<()> {
     tokio::select! {
-        served = gateway::serve(listener, host.gateway.clone(), signals(stop.clone(), 1)) => served?,
+        served = gateway::serve(listener, host.gateway(), signals(stop.clone(), 1)) => served?,
+        () = host.watch() => {}
+        () = reload_on_hangup(host) => {}
         () = signals(stop, 2) => return Err(anyhow!("stopped by a second signal; requests in flight were cut off")),
     }
     tracing::info!("stopped");
@@ -101,7 +103,8 @@ async fn serve(listener: TcpListener, host: &Host, stop: watch::Receiver<u32>) -
 }
 
 fn tell(host: &Host) {
-    if let Some(report) = &host.report {
+    let generation = host.generation();
+    if let Some(report) = &generation.report {
         let LoadReport {
             name,
             path,
@@ -131,9 +134,29 @@ fn tell(host: &Host) {
             "secret manager loaded"
         );
     }
-    for (reference, source) in &host.resolved {
-        tracing::info!(reference = reference.text(), from = %source, "resolved");
+    for status in generation.keeper.status() {
+        if let Some(source) = status.source {
+            tracing::info!(reference = status.reference, from = source, "resolved");
+        }
     }
+}
+
+/// Reloads the configuration on SIGHUP; never ends.
+async fn reload_on_hangup(host: &Host) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::hangup()) {
+            Ok(mut hangup) => {
+                while hangup.recv().await.is_some() {
+                    // The refusal is in the log and in the status.
+                    let _ = host.reload("SIGHUP").await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "SIGHUP does not reload the configuration"),
+        }
+    }
+    std::future::pending().await
 }
 
 /// Counts how often the process is told to end, by SIGINT or SIGTERM.

@@ -16,6 +16,7 @@ mod nearest;
 mod node;
 mod reference;
 mod setting;
+mod startup;
 mod substitute;
 mod units;
 
@@ -47,6 +48,7 @@ pub use self::{
     models::{Model, Param, RouterSettings},
     reference::{OIDC_PREFIX, PREFIX, Reference, is_reference},
     setting::Setting,
+    startup::{OnMissing, StartupSettings},
 };
 
 /// A configuration that holds together.

@@ -12,6 +12,8 @@ use serde::Serialize;
 /// Why the gateway itself refuses or fails a request. No variant carries a value of a secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GatewayError {
+    #[error("this gateway is embedded in a program that offers no administration")]
+    NoAdmin,
     #[error("no API key was sent; send the gateway's key as `Authorization: Bearer sk-...`")]
     NoKey,
     #[error("the API key that was sent does not start with `sk-`; send the gateway's own key")]
@@ -116,7 +118,7 @@ impl GatewayError {
             | E::RepeatedField { field }
             | E::ForbiddenField { field } => (StatusCode::BAD_REQUEST, REQUEST, Some(field)),
             E::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, None),
-            E::NoRoute { .. } => (StatusCode::NOT_FOUND, REQUEST, None),
+            E::NoRoute { .. } | E::NoAdmin => (StatusCode::NOT_FOUND, REQUEST, None),
             E::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, None),
             E::UpstreamAuth { .. } => (StatusCode::BAD_GATEWAY, "upstream_auth_error", None),
             E::UpstreamUnavailable { .. } => (StatusCode::BAD_GATEWAY, "upstream_unavailable", None),

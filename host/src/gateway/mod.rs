@@ -10,12 +10,14 @@
 //! | serving, stopping, spans | `server.rs` |
 //! | paths and methods | `routes.rs` |
 //! | who may call | `auth.rs` |
+//! | status and reload | `admin.rs` |
 //! | the body, read and rewritten | `body.rs` |
 //! | which deployment, how often | `forward.rs`, `table.rs`, `group.rs`, `retry.rs` |
 //! | providers and addresses | `providers.rs`, `target.rs` |
 //! | the request that goes out, the answer that comes back | `outbound.rs`, `params.rs`, `headers.rs`, `stream.rs` |
 //! | every status and error body | `error.rs` |
 
+mod admin;
 mod auth;
 mod body;
 mod deployment;
@@ -39,9 +41,10 @@ mod target;
 mod upstream;
 
 pub use self::{
+    admin::Admin,
     deployment::{Deployment, DeploymentError, DeploymentSpec, Param, Text},
     server::serve,
-    state::{DEFAULT_DRAIN, DEFAULT_MAX_BODY, GatewayState, GatewayStateError, Settings},
+    state::{DEFAULT_DRAIN, DEFAULT_MAX_BODY, Gateway, GatewayState, GatewayStateError, Settings},
     table::{ModelAlias, RouteError, RouterSettings},
     target::UrlFault,
 };

@@ -1,6 +1,6 @@
 //! The HTTP surface: paths, methods and what each handler is given.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -13,7 +13,7 @@ use axum::{
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::gateway::{
-    auth::authorize, endpoint::Endpoint, error::GatewayError, forward::forward, models, state::GatewayState,
+    admin, auth::authorize, endpoint::Endpoint, error::GatewayError, forward::forward, models, state::Gateway,
 };
 
 /// How long the rest of a body that is too large is read and thrown away, so that the caller sees the answer
@@ -21,11 +21,13 @@ use crate::gateway::{
 const LINGER: Duration = Duration::from_secs(2);
 
 /// All routes; those of the OpenAI interface exist with and without `/v1`.
-pub(super) fn router(state: Arc<GatewayState>) -> Router {
+pub(super) fn router(gateway: Gateway) -> Router {
     let mut router = Router::new()
         .route("/health/liveliness", get(liveliness))
         .route("/health/liveness", get(liveliness))
-        .route("/health/readiness", get(readiness));
+        .route("/health/readiness", get(readiness))
+        .route("/keyway/status", get(admin::status))
+        .route("/keyway/reload", post(admin::reload));
     for prefix in ["", "/v1"] {
         router = router
             .route(&format!("{prefix}/models"), get(list_models))
@@ -35,7 +37,7 @@ pub(super) fn router(state: Arc<GatewayState>) -> Router {
             router = router.route(&format!("{prefix}{}", endpoint.path()), post(handler));
         }
     }
-    router.fallback(no_route).method_not_allowed_fallback(method_not_allowed).with_state(state)
+    router.fallback(no_route).method_not_allowed_fallback(method_not_allowed).with_state(gateway)
 }
 
 /// The name of a route in spans: one of a fixed set, whatever a caller sends.
@@ -46,6 +48,7 @@ pub(super) fn label(path: &str) -> &'static str {
         "/embeddings" => "embeddings",
         path if path == "/models" || path.starts_with("/models/") => "models",
         path if path.starts_with("/health/") => "health",
+        path if path.starts_with("/keyway/") => "admin",
         _ => "unknown",
     }
 }
@@ -54,34 +57,34 @@ async fn liveliness() -> Json<&'static str> {
     Json("I'm alive!")
 }
 
-async fn readiness(State(state): State<Arc<GatewayState>>) -> Response {
-    let readiness = state.health.readiness().await;
+async fn readiness(State(gateway): State<Gateway>) -> Response {
+    let readiness = gateway.state().health.readiness().await;
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
 
-async fn list_models(
-    State(state): State<Arc<GatewayState>>,
-    headers: HeaderMap,
-) -> Result<Response, GatewayError> {
+async fn list_models(State(gateway): State<Gateway>, headers: HeaderMap) -> Result<Response, GatewayError> {
+    let state = gateway.state();
     authorize(&headers, &state.master_key)?;
     Ok(json(state.models.clone()))
 }
 
 async fn one_model(
-    State(state): State<Arc<GatewayState>>,
+    State(gateway): State<Gateway>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, GatewayError> {
+    let state = gateway.state();
     authorize(&headers, &state.master_key)?;
     models::one(&state.table, &id).map(json)
 }
 
 async fn relay(
     endpoint: Endpoint,
-    State(state): State<Arc<GatewayState>>,
+    State(gateway): State<Gateway>,
     request: Request,
 ) -> Result<Response, GatewayError> {
+    let state = gateway.state();
     let (parts, body) = request.into_parts();
     authorize(&parts.headers, &state.master_key)?;
     let bytes = read_body(&parts.headers, body, state.max_body).await?;

@@ -1,6 +1,6 @@
 //! Serving: accepting connections, one span a request, and an orderly stop.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, time::Duration};
 
 use axum::{
     Router,
@@ -23,7 +23,7 @@ use tokio::{
 };
 use tracing::{Instrument, field::Empty};
 
-use crate::gateway::{routes, state::GatewayState};
+use crate::gateway::{routes, state::Gateway};
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,12 +39,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// When the listener's address cannot be read, which means that it is no listener.
 pub async fn serve(
     listener: TcpListener,
-    state: Arc<GatewayState>,
+    gateway: impl Into<Gateway>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "serving");
-    let drain = state.drain;
-    let service = TowerToHyperService::new(routes::router(state));
+    let gateway = gateway.into();
+    let service = TowerToHyperService::new(routes::router(gateway.clone()));
     let builder = connection_builder();
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -72,7 +72,7 @@ pub async fn serve(
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "stopping: requests in flight may finish");
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(gateway.state().drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in flight did not finish in time and are cut off");
     }
     connections.shutdown().await;

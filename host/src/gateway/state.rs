@@ -1,12 +1,18 @@
 //! What the gateway is made of, proven and ready to serve.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use keyway_plugin_api::SecretManager;
 
 use crate::{
     gateway::{
+        admin::Admin,
         deployment::Deployment,
         health::Health,
         models,
@@ -36,6 +42,8 @@ pub struct Settings {
     pub health: Option<Arc<dyn SecretManager>>,
     /// How long requests in flight may take to finish after the stop signal.
     pub drain: Duration,
+    /// What must live as long as any request that was accepted under this state.
+    pub held: Option<Arc<dyn Send + Sync>>,
 }
 
 impl Settings {
@@ -48,6 +56,7 @@ impl Settings {
             max_body: DEFAULT_MAX_BODY,
             health: None,
             drain: DEFAULT_DRAIN,
+            held: None,
         }
     }
 }
@@ -66,6 +75,42 @@ pub enum GatewayStateError {
     CaCertificates(#[source] io::Error),
 }
 
+/// What is served now. A state can be replaced while requests are under way: each finishes under the one it began with.
+#[derive(Clone)]
+pub struct Gateway(Arc<Serving>);
+
+struct Serving {
+    state: ArcSwap<GatewayState>,
+    admin: OnceLock<Weak<dyn Admin>>,
+}
+
+impl Gateway {
+    /// Serves `state` from the next request on.
+    pub fn replace(&self, state: Arc<GatewayState>) {
+        self.0.state.store(state);
+    }
+
+    /// Answers the admin routes with `admin`, as long as it lives; only the first call counts.
+    pub fn administer(&self, admin: Weak<dyn Admin>) {
+        // A second one would belong to another host, which has a gateway of its own.
+        let _ = self.0.admin.set(admin);
+    }
+
+    pub(super) fn state(&self) -> Arc<GatewayState> {
+        self.0.state.load_full()
+    }
+
+    pub(super) fn admin(&self) -> Option<Arc<dyn Admin>> {
+        self.0.admin.get().and_then(Weak::upgrade)
+    }
+}
+
+impl From<Arc<GatewayState>> for Gateway {
+    fn from(state: Arc<GatewayState>) -> Self {
+        Gateway(Arc::new(Serving { state: ArcSwap::new(state), admin: OnceLock::new() }))
+    }
+}
+
 /// A gateway that is ready to serve, on one listener or on several.
 pub struct GatewayState {
     pub(super) master_key: Arc<SecretHandle>,
@@ -76,6 +121,7 @@ pub struct GatewayState {
     pub(super) max_body: usize,
     pub(super) health: Health,
     pub(super) drain: Duration,
+    _held: Option<Arc<dyn Send + Sync>>,
 }
 
 impl GatewayState {
@@ -84,7 +130,7 @@ impl GatewayState {
     /// # Errors
     /// When aliases or fallbacks lead nowhere, or when TLS is needed and has no roots.
     pub fn new(settings: Settings) -> Result<Arc<Self>, GatewayStateError> {
-        let Settings { master_key, deployments, router, max_body, health, drain } = settings;
+        let Settings { master_key, deployments, router, max_body, health, drain, held } = settings;
         let table = RouteTable::new(deployments, &router)?;
         let needs_tls = table.deployments().any(|deployment| deployment.target.is_tls());
         let upstream = upstream::client(needs_tls).map_err(GatewayStateError::CaCertificates)?;
@@ -97,6 +143,7 @@ impl GatewayState {
             upstream,
             max_body,
             drain,
+            _held: held,
         }))
     }
 }

@@ -1,0 +1,153 @@
+//! From a configuration's words to what the gateway is made from.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use keyway_plugin_api::{Secret, SecretManager};
+use serde_json::Value;
+
+use super::StartError;
+use crate::{
+    config::{self, Config, Model, Reference, Setting},
+    gateway::{
+        Deployment, DeploymentError, DeploymentSpec, ModelAlias, Param, RouterSettings, Settings, Text,
+    },
+    service::SecretHandle,
+};
+
+/// What the gateway is made from; `handles` hold what is behind the configuration's references.
+///
+/// # Errors
+/// When there is no master key, or an entry of `model_list` cannot be used.
+pub(super) fn settings(
+    config: &Config,
+    handles: &Handles,
+    health: Option<Arc<dyn SecretManager>>,
+) -> Result<Settings, StartError> {
+    let master_key = config.master_key.as_ref().filter(|setting| !is_empty(setting));
+    let master_key = master_key.ok_or_else(|| StartError::no_master_key(config))?;
+    let deployments = config.models.iter().map(|model| deployment(model, handles));
+    Ok(Settings {
+        router: router(&config.router),
+        max_body: usize::try_from(config.keyway.max_body).unwrap_or(usize::MAX),
+        health,
+        ..Settings::new(handles.setting(master_key), deployments.collect::<Result<_, _>>()?)
+    })
+}
+
+/// One handle for each reference, shared by all who refer to it.
+#[derive(Default)]
+pub(super) struct Handles(HashMap<String, Arc<SecretHandle>>);
+
+impl Handles {
+    /// The handle of a reference, which is made when it is asked for first.
+    pub(super) fn add(&mut self, reference: &Reference) -> Arc<SecretHandle> {
+        let text = reference.text();
+        Arc::clone(self.0.entry(text.to_owned()).or_insert_with(|| SecretHandle::unresolved(text)))
+    }
+
+    fn reference(&self, text: &str) -> Arc<SecretHandle> {
+        // Every reference of a used section has one; one that has none fails closed, without a value.
+        self.0.get(text).cloned().unwrap_or_else(|| SecretHandle::unresolved(text))
+    }
+
+    fn setting(&self, setting: &Setting) -> Arc<SecretHandle> {
+        match (setting.reference(), setting.literal()) {
+            (Some(text), _) => self.reference(text),
+            (None, Some(value)) => {
+                let handle = SecretHandle::unresolved(&setting.place().setting);
+                handle.publish(Arc::clone(value), Duration::ZERO);
+                handle
+            }
+            (None, None) => SecretHandle::unresolved(&setting.place().setting),
+        }
+    }
+
+    fn text(&self, text: &str) -> Text {
+        match config::is_reference(text) {
+            true => Text::Secret(self.reference(text)),
+            false => Text::Literal(text.to_owned()),
+        }
+    }
+
+    /// The value with the references inside it replaced by what they stand for now.
+    fn inside(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) if config::is_reference(text) => {
+                let current = self.reference(text).current();
+                let text = current.as_deref().and_then(|value| value.expose_str().ok()).unwrap_or_default();
+                Value::String(text.to_owned())
+            }
+            Value::Array(items) => items.iter().map(|item| self.inside(item)).collect(),
+            Value::Object(entries) => {
+                entries.iter().map(|(key, value)| (key.clone(), self.inside(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+fn deployment(model: &Model, handles: &Handles) -> Result<Deployment, DeploymentError> {
+    let mut spec = DeploymentSpec {
+        setting: model.place.setting.clone(),
+        model_name: model.model_name.clone(),
+        model: model.model.clone(),
+        api_key: model.api_key.as_ref().map(|setting| handles.setting(setting)),
+        api_base: model.api_base.as_ref().and_then(|setting| {
+            match (setting.reference(), setting.literal()) {
+                (Some(text), _) => Some(Text::Secret(handles.reference(text))),
+                (None, literal) => Some(Text::Literal(literal?.expose_str().ok()?.to_owned())),
+            }
+        }),
+        weight: model.weight,
+        rpm: model.rpm,
+        timeout: model.timeout,
+        stream_timeout: model.stream_timeout,
+        num_retries: model.num_retries,
+        ..DeploymentSpec::default()
+    };
+    for (name, param) in &model.params {
+        match (name.as_str(), param) {
+            ("custom_llm_provider", config::Param::Json(Value::String(text))) => {
+                spec.provider = Some(text.clone())
+            }
+            ("api_version", config::Param::Json(Value::String(text))) => {
+                spec.api_version = Some(handles.text(text))
+            }
+            ("api_version", config::Param::Reference(text)) => spec.api_version = Some(handles.text(text)),
+            ("extra_headers", config::Param::Json(Value::Object(headers))) => {
+                let headers = headers
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.clone(), handles.text(value.as_str()?))));
+                spec.headers.extend(headers);
+            }
+            (_, config::Param::Reference(text)) => {
+                spec.params.push((name.clone(), Param::Secret(handles.reference(text))));
+            }
+            (_, config::Param::Json(value)) => {
+                spec.params.push((name.clone(), Param::Json(handles.inside(value))))
+            }
+        }
+    }
+    Deployment::new(spec)
+}
+
+fn router(settings: &config::RouterSettings) -> RouterSettings {
+    let defaults = RouterSettings::default();
+    RouterSettings {
+        num_retries: settings.num_retries.unwrap_or(defaults.num_retries),
+        timeout: settings.timeout.unwrap_or(defaults.timeout),
+        stream_timeout: settings.stream_timeout,
+        cooldown: settings.cooldown_time.unwrap_or(defaults.cooldown),
+        model_group_alias: settings
+            .model_group_alias
+            .iter()
+            .map(|(alias, model)| (alias.clone(), ModelAlias { model: model.clone(), hidden: false }))
+            .collect(),
+        fallbacks: settings.fallbacks.clone(),
+    }
+}
+
+/// Whether a setting stands in the file and says nothing.
+pub(super) fn is_empty(setting: &Setting) -> bool {
+    setting.reference().is_none() && setting.literal().is_none_or(|value| Secret::is_empty(value))
+}

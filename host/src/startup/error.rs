@@ -1,0 +1,77 @@
+//! Why a host does not start, and whether its configuration is at fault.
+
+use keyway_plugin_api::ErrorKind;
+
+use crate::{
+    config::{Config, ConfigError},
+    gateway::{DeploymentError, GatewayStateError},
+    loader::{LoadError, OpenError},
+    service::Unresolved,
+};
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no master key, so that everybody or nobody could use the gateway.
+    #[error(
+        "{path} has no general_settings.master_key, and a gateway without one would be open to everybody; \
+         add `master_key: os.environ/LITELLM_MASTER_KEY` and set that variable to a key of your own that begins with `sk-`"
+    )]
+    NoMasterKey {
+        /// The configuration's file.
+        path: String,
+    },
+    /// The file is wrong; only a reload reads it by itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The plugin cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// References without a value.
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    /// An entry of `model_list` that cannot be used.
+    #[error(transparent)]
+    Deployment(#[from] DeploymentError),
+    /// The manager is there and not well; only a reload asks.
+    #[error("the secret manager {manager} is not healthy")]
+    Unhealthy {
+        /// The manager.
+        manager: String,
+        /// What it said.
+        #[source]
+        source: keyway_plugin_api::Error,
+    },
+    /// The parts do not fit together.
+    #[error(transparent)]
+    Gateway(#[from] GatewayStateError),
+}
+
+impl StartError {
+    pub(crate) fn no_master_key(config: &Config) -> Self {
+        StartError::NoMasterKey { path: config.path.display().to_string() }
+    }
+
+    /// Whether the configuration is at fault, and not the world that it describes.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            StartError::NoMasterKey { .. } | StartError::Config(_) | StartError::Deployment(_) => true,
+            StartError::Load(error) => is_configuration(error),
+            StartError::Gateway(error) => matches!(error, GatewayStateError::Route(_)),
+            StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
+        }
+    }
+}
+
+/// Whether a plugin was not loaded because the configuration names what is not there, or says what does not fit.
+pub(crate) fn is_configuration(error: &LoadError) -> bool {
+    match error {
+        LoadError::Reference { .. } | LoadError::Locate(_) => true,
+        LoadError::Verify { .. } => false,
+        LoadError::Open { source, .. } => match &**source {
+            OpenError::NoSuchType { .. } | OpenError::Ambiguous { .. } => true,
+            OpenError::Create { source, .. } => source.kind() == ErrorKind::InvalidConfig,
+            _ => false,
+        },
+    }
+}
