@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use keyway_plugin_api::{Secret, SecretManager};
+use keyway_plugin_api::Secret;
 use serde_json::Value;
 
 use crate::{
@@ -11,20 +11,20 @@ use crate::{
         Deployment, DeploymentError, DeploymentSpec, GatewayState, GatewayStateError, ModelAlias, Param,
         RouterSettings, Settings, Text,
     },
-    loader::{LoadError, LoadReport},
-    registry,
+    loader::LoadReport,
+    registry::{self, Managers, RegistryError},
     service::{Policy, Resolver, SecretHandle, Source, Unresolved, resolver},
 };
 
 /// A host whose configuration is proven, whose plugin is loaded and whose references are resolved.
 pub struct Host {
-    /// What was loaded; `None` without a secret manager.
-    pub report: Option<LoadReport>,
+    /// What was loaded; nothing without a secret manager.
+    pub reports: Vec<LoadReport>,
     /// Each resolved reference and where its value came from.
     pub resolved: Vec<(Reference, Source)>,
     /// The gateway, to be given to [`gateway::serve`](crate::gateway::serve).
     pub gateway: Arc<GatewayState>,
-    manager: Option<Arc<dyn SecretManager>>,
+    managers: Option<Managers>,
 }
 
 /// Why a host does not start.
@@ -39,9 +39,9 @@ pub enum StartError {
         /// The configuration's file.
         path: String,
     },
-    /// The plugin cannot be loaded.
+    /// The managers cannot be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Managers(#[from] RegistryError),
     /// References without a value.
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
@@ -62,7 +62,7 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         match self {
             StartError::NoMasterKey { .. } | StartError::Deployment(_) => true,
-            StartError::Load(error) => matches!(error, LoadError::Reference { .. } | LoadError::Locate(_)),
+            StartError::Managers(error) => error.is_configuration(),
             StartError::Gateway(error) => matches!(error, GatewayStateError::Route(_)),
             StartError::Unresolved(_) => false,
         }
@@ -78,33 +78,34 @@ impl Host {
         if config.master_key.as_ref().is_none_or(is_empty) {
             return Err(StartError::no_master_key(&config));
         }
-        let loaded = registry::load(&config).await?;
-        let (manager, report) = loaded.map(|loaded| (loaded.manager, loaded.report)).unzip();
-        match assemble(&config, manager.clone(), report.as_ref()).await {
-            Ok((gateway, resolved)) => Ok(Host { report, resolved, gateway, manager }),
+        let managers = registry::load(&config).await?;
+        match assemble(&config, managers.as_ref()).await {
+            Ok((gateway, resolved)) => {
+                let reports = managers.as_ref().map(|managers| managers.reports.clone()).unwrap_or_default();
+                Ok(Host { reports, resolved, gateway, managers })
+            }
             Err(error) => {
-                if let Some(manager) = manager {
-                    manager.shutdown().await;
+                if let Some(managers) = managers {
+                    managers.shutdown().await;
                 }
                 Err(error)
             }
         }
     }
 
-    /// Ends the plugin; call it when the gateway has stopped.
+    /// Ends the plugins; call it when the gateway has stopped.
     pub async fn shutdown(self) {
-        if let Some(manager) = &self.manager {
-            manager.shutdown().await;
+        if let Some(managers) = &self.managers {
+            managers.shutdown().await;
         }
     }
 }
 
 async fn assemble(
     config: &Config,
-    manager: Option<Arc<dyn SecretManager>>,
-    report: Option<&LoadReport>,
+    managers: Option<&Managers>,
 ) -> Result<(Arc<GatewayState>, Vec<(Reference, Source)>), StartError> {
-    let named = manager.clone().zip(report).map(|(manager, report)| (report.name.clone(), manager));
+    let named = managers.map(|managers| (managers.name.clone(), managers.manager.clone()));
     let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
     let values = resolver::required(resolver.resolve_all(&config.references).await)?;
     let mut handles = Handles::default();
@@ -122,7 +123,7 @@ async fn assemble(
     let gateway = GatewayState::new(Settings {
         router: router(&config.router),
         max_body: usize::try_from(config.keyway.max_body).unwrap_or(usize::MAX),
-        health: manager,
+        health: managers.map(|managers| managers.manager.clone()),
         ..Settings::new(handles.setting(master_key), deployments.collect::<Result<_, _>>()?)
     })?;
     Ok((gateway, resolved))

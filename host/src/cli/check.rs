@@ -31,17 +31,16 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         tracing::warn!("{}: {warning}", config.path.display());
     }
     let manager = registry::load(&config).await.map_err(Failure::failed)?;
-    if let Some(LoadReport { name, path, sha256, layout, .. }) =
-        manager.as_ref().map(|manager| &manager.report)
-    {
+    let reports = manager.iter().flat_map(|manager| &manager.reports);
+    for LoadReport { name, path, sha256, layout, .. } in reports {
         Failure::note(&format!("{name} is {}, layout {layout}, sha256 {sha256}", path.display()));
     }
-    let named = manager.as_ref().map(|loaded| (loaded.report.name.clone(), loaded.manager.clone()));
+    let named = manager.as_ref().map(|loaded| (loaded.name.clone(), loaded.manager.clone()));
     let resolver = Resolver::new(named, Policy::new(&config), config.env.clone());
     let outcomes = resolver.resolve_all(&config.references).await;
     let printed = print(&outcomes).context("cannot write to standard output");
     if let Some(manager) = manager {
-        manager.manager.shutdown().await;
+        manager.shutdown().await;
     }
     printed.map_err(Failure::failed)?;
     verdict(&config, outcomes)

@@ -99,9 +99,9 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         )));
     };
     let done = operate(command, name.clone(), &config, loaded.manager.as_ref()).await;
-    loaded.manager.shutdown().await;
+    loaded.shutdown().await;
     done.map_err(|error| {
-        Failure::failed(error.context(format!("{} cannot do this with {name}", loaded.report.name)))
+        Failure::failed(error.context(format!("{} cannot do this with {name}", loaded.name)))
     })
 }
 

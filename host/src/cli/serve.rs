@@ -61,7 +61,7 @@ async fn serve(args: &Args, host: &Host, stop: watch::Receiver<bool>) -> anyhow:
 }
 
 fn tell(host: &Host) {
-    if let Some(report) = &host.report {
+    for report in &host.reports {
         let LoadReport {
             name,
             path,
