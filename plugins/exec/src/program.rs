@@ -1,14 +1,15 @@
 //! Runs the provider program: without a shell, in a process group of its own, with limits on time and output.
 
 use std::{
-    collections::BTreeMap, ffi::OsString, path::Path, process::ExitStatus, process::Stdio, time::Duration,
+    collections::BTreeMap, ffi::OsString, io, path::Path, process::ExitStatus, process::Stdio, time::Duration,
 };
 
 use keyway_plugin_api::{Error, ErrorKind, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::AsyncWriteExt,
-    process::{Child, Command},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    runtime::Handle,
 };
 use zeroize::Zeroizing;
 
@@ -84,10 +85,10 @@ impl Program {
     }
 
     async fn run_to_its_end(&self, last: &str, input: Option<&[u8]>) -> Result<Run> {
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             Error::unavailable(format!("cannot run the program {}", self.name())).with_source(error)
         };
-        let mut child = Command::new(self.name())
+        let child = Command::new(self.name())
             .args(self.command.get(1..).unwrap_or_default())
             .arg(last)
             .env_clear()
@@ -99,8 +100,8 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
-        let group = Group::of(&child);
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let mut running = Running { child: Some(child) };
+        let (stdin, stdout, stderr) = running.pipes();
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             return Err(Error::internal("the program has no standard output"));
         };
@@ -123,30 +124,43 @@ impl Program {
         let stderr = async { output::beginning(stderr).await.map_err(failed) };
         let ((), stdout, stderr) = tokio::try_join!(feed, stdout, stderr)?;
         // Only now may the process be reaped: until then nobody else can have its number.
-        let status = child.wait().await.map_err(failed)?;
-        group.ended();
+        let status = running.end().await.map_err(failed)?;
         Ok(Run { status, stdout, stderr })
     }
 }
 
-/// Kills a process group when it goes, unless its leader ended by itself.
-struct Group(Option<Pid>);
+/// A program that is killed, with all that is in its process group, when this goes before it has ended.
+struct Running {
+    child: Option<Child>,
+}
 
-impl Group {
-    fn of(child: &Child) -> Self {
-        Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+impl Running {
+    fn pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        match &mut self.child {
+            Some(child) => (child.stdin.take(), child.stdout.take(), child.stderr.take()),
+            None => (None, None, None),
+        }
     }
 
-    fn ended(mut self) {
-        self.0 = None;
+    async fn end(mut self) -> io::Result<ExitStatus> {
+        let Some(child) = &mut self.child else { return Err(io::ErrorKind::NotFound.into()) };
+        let status = child.wait().await?;
+        self.child = None;
+        Ok(status)
     }
 }
 
-impl Drop for Group {
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
+        let Some(mut child) = self.child.take() else { return };
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(group) = group {
             // It fails only when nobody is left.
             let _ = kill_process_group(group, Signal::KILL);
+        }
+        // Reaped here, since the runtime would put up a signal handler in the host's process to do it later.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { child.wait().await });
         }
     }
 }

@@ -30,9 +30,11 @@ impl Verdict {
 
     /// Passes a success on; `values` are kept out of the log.
     pub(crate) fn judge(&self, run: Run, program: &str, about: &str, values: &[&[u8]]) -> Result<Run> {
-        let mut hidden = values.to_vec();
-        hidden.push(&run.stdout);
         if !run.stderr.is_empty() {
+            // What was printed may be a value, or have one in it as a word of JSON.
+            let words = run.stdout.split(|byte| byte.is_ascii_whitespace() || *byte == b'"');
+            let mut hidden = [values, &[run.stdout.as_slice()]].concat();
+            hidden.extend(words.filter(|word| word.len() >= 4));
             let stderr = output::scrubbed(&run.stderr, &hidden);
             tracing::debug!(program, stderr, "the program wrote to standard error");
         }

@@ -36,3 +36,24 @@ pub(crate) fn astray(operation: &str, name: &str, why: Astray) -> Error {
         Astray::System(errno) => system(format_args!("{operation} {name}"), errno),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_of_the_system_is_taken_for_an_absent_secret() {
+        for (errno, kind) in [
+            (Errno::ACCESS, ErrorKind::Denied),
+            (Errno::ROFS, ErrorKind::Denied),
+            (Errno::IO, ErrorKind::Unavailable),
+            (Errno::STALE, ErrorKind::Unavailable),
+            (Errno::NOSPC, ErrorKind::Unavailable),
+            (Errno::NOENT, ErrorKind::Unavailable),
+            (Errno::NAMETOOLONG, ErrorKind::InvalidName),
+        ] {
+            assert_eq!(astray("read", "a", Astray::System(errno)).kind(), kind, "{errno}");
+        }
+        assert_eq!(astray("read", "a", Astray::Absent).kind(), ErrorKind::NotFound);
+    }
+}
