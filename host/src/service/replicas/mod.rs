@@ -78,8 +78,19 @@ impl Inner {
     async fn everywhere(&self, operation: Operation, deadline: Deadline) -> Result<WriteReceipt> {
         let operation = Arc::new(operation);
         let _turn = self.turn(operation.name(), deadline).await?;
-        let answers = self.lanes.iter().map(|lane| lane.attempt(&operation, deadline.left()));
-        let answers = join_all(answers).await;
+        // A member that is down gets the change by repair, so that it does not slow down every write; unless no other
+        // takes it.
+        let down: Vec<bool> = self.lanes.iter().map(|lane| !lane.is_healthy()).collect();
+        let mut answers = self.attempt(&operation, &down, false, deadline).await;
+        if !answers.iter().flatten().any(|answer| operation.holds(answer)) {
+            let late = self.attempt(&operation, &down, true, deadline).await;
+            answers = answers.into_iter().zip(late).map(|(early, late)| early.or(late)).collect();
+        }
+        let answers: Vec<Result<WriteReceipt>> = answers
+            .into_iter()
+            .zip(&self.lanes)
+            .map(|(answer, lane)| answer.unwrap_or_else(|| Err(lane.down())))
+            .collect();
         if !answers.iter().any(|answer| operation.holds(answer)) {
             // Nobody is known to have it: the caller hears of it, and the members are as far behind as before.
             let first = answers.into_iter().find_map(Result::err);
@@ -104,6 +115,23 @@ impl Inner {
         }
         let took = answers.into_iter().find_map(Result::ok);
         took.ok_or_else(|| Error::not_found(operation.name()))
+    }
+
+    /// The answers of the members that are down, or of those that are not; nothing from the others.
+    async fn attempt(
+        &self,
+        operation: &Arc<Operation>,
+        down: &[bool],
+        which: bool,
+        deadline: Deadline,
+    ) -> Vec<Option<Result<WriteReceipt>>> {
+        let answers = self.lanes.iter().zip(down).map(|(lane, down)| async move {
+            match *down == which {
+                true => Some(lane.attempt(operation, deadline.left()).await),
+                false => None,
+            }
+        });
+        join_all(answers).await
     }
 
     async fn turn(&self, name: &SecretName, deadline: Deadline) -> Result<MutexGuard<'_, ()>> {

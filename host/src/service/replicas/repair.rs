@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use keyway_plugin_api::{DeleteRequest, ErrorKind, Result, SecretName, WriteReceipt, WriteRequest};
+use keyway_plugin_api::{DeleteRequest, Error, ErrorKind, Result, SecretName, WriteReceipt, WriteRequest};
 use tokio::{
     sync::Notify,
     task::JoinHandle,
@@ -173,11 +173,17 @@ impl Lane {
         let waits = self.state().queue.get(operation.name()).map(|waiting| waiting.last_error);
         if let Some(kind) = waits {
             let message = format!("the replica {} waits for earlier repairs of this name", self.name());
-            return Err(keyway_plugin_api::Error::new(kind, message));
+            return Err(Error::new(kind, message));
         }
         let answer = operation.run(&self.member, limit).await;
         self.saw(&answer);
         answer
+    }
+
+    /// Why it was not asked at all.
+    pub(super) fn down(&self) -> Error {
+        let kind = self.state().outage.as_ref().map_or(ErrorKind::Unavailable, |outage| outage.kind);
+        Error::new(kind, format!("the replica {} was down a moment ago", self.name()))
     }
 
     /// Remembers a change that the member missed, instead of an older one; false when there is no room.

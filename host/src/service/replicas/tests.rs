@@ -157,13 +157,27 @@ async fn a_repair_that_fails_is_tried_again_later_and_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_hangs_costs_a_write_its_deadline_and_not_more() {
+async fn a_member_that_hangs_costs_one_write_its_deadline_and_the_next_ones_nothing() {
     let set = Set::new();
     set.eu.hang(true);
     let began = tokio::time::Instant::now();
     set.write("key", "one").await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(5));
     assert_eq!(set.set.status()[1].repairs[0].last_error, ErrorKind::Timeout);
+    set.write("other", "one").await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+    assert_eq!(set.repairs(), [0, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_was_down_is_asked_when_no_other_takes_a_write() {
+    let set = Set::new();
+    set.us.fail(Some(ErrorKind::Unavailable));
+    set.write("key", "one").await.unwrap();
+    set.us.fail(None);
+    set.eu.fail(Some(ErrorKind::Unavailable));
+    set.write("other", "two").await.unwrap();
+    assert_eq!((set.us.get("other").as_deref(), set.repairs()), (Some("two"), [1, 1]));
 }
 
 #[tokio::test(start_paused = true)]
