@@ -181,23 +181,6 @@ async fn a_caller_that_gives_up_ends_the_program_with_all_it_started() {
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), rest).await.unwrap().unwrap(), "");
 }
 
-/// The plugin is a guest in the host's process.
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn no_run_however_it_ends_puts_up_a_signal_handler() {
-    const SIGCHLD: u64 = 1 << (17 - 1);
-    let provider = Provider::new("[ \"$1\" = fast ] && exit 0; exec sleep 600");
-    let mut config = provider.config(Protocol::Summon);
-    config.timeout = Duration::from_millis(50);
-    let manager = ExecSecretManager::create(config).unwrap();
-    assert_eq!(refused(read(&manager, "slow").await).kind(), ErrorKind::Timeout);
-    let given_up = tokio::time::timeout(Duration::from_millis(5), read(&manager, "slow")).await;
-    assert!(given_up.is_err());
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-    assert_eq!(u64::from_str_radix(caught.trim(), 16).unwrap() & SIGCHLD, 0);
-}
-
 #[tokio::test]
 async fn a_program_that_prints_without_end_is_stopped() {
     let provider = Provider::new("yes");
