@@ -1,56 +1,281 @@
 //! The managers of a configuration, by name: where a configuration's words become loaded plugins.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use keyway_plugin_api::SecretManager;
+use keyway_plugin_api::{Error, ErrorKind, ReadRequest, SecretManager};
+use serde_json::Value;
 
 use crate::{
-    config::{Config, TrustRequirement},
+    config::{
+        Absent, Config, KeyManagement, ManagerSettings, ManagerSource, PREFIX, PluginSettings,
+        TrustRequirement,
+    },
     loader::{
-        self, LoadError, LoadReport, PluginSpec,
+        self, LoadError, LoadReport, OpenError, PluginSpec,
         verify::{FileHash, Require, TrustPolicy},
     },
+    service::{Chain, Member, Replicas},
 };
 
-/// A manager that is running.
-#[derive(Clone)]
-pub struct Manager {
-    /// The manager itself.
+/// The managers of a configuration, each of them running once.
+pub struct Managers {
+    /// The name of the one that the configuration selects.
+    pub name: String,
+    /// The one that the configuration selects.
     pub manager: Arc<dyn SecretManager>,
-    /// What was loaded, and how it was verified.
-    pub report: LoadReport,
+    /// What was loaded, and how it was verified: a plugin each, those of a group included.
+    pub reports: Vec<LoadReport>,
+    /// Each replica set and its name, to see what waits for repair.
+    pub replica_sets: Vec<(String, Arc<Replicas>)>,
+    /// All of them, each after those that it needs.
+    all: Vec<Arc<dyn SecretManager>>,
 }
 
-/// Loads the manager that the configuration uses; `None` when it uses none.
+/// Why the managers of a configuration cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// A plugin cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The manager that has another one's settings failed.
+    #[error(
+        "cannot resolve {reference} in the config of the manager {manager}: the manager {from} (secrets_from) failed"
+    )]
+    Settings {
+        /// The manager that is to be loaded.
+        manager: String,
+        /// The reference in its config.
+        reference: String,
+        /// The manager that was asked.
+        from: String,
+        /// What it answered.
+        source: Box<Error>,
+    },
+    /// Nobody has another manager's settings.
+    #[error(
+        "cannot resolve {reference} in the config of the manager {manager}: the manager {from} (secrets_from) does not \
+         have it, and the environment variable of that name {absent}; add it to one of them"
+    )]
+    NoSettings {
+        /// The manager that is to be loaded.
+        manager: String,
+        /// The reference in its config.
+        reference: String,
+        /// The manager that was asked.
+        from: String,
+        /// What the environment answered.
+        absent: Absent,
+    },
+}
+
+impl RegistryError {
+    /// Whether the configuration is at fault, and not the world that it describes.
+    pub fn is_configuration(&self) -> bool {
+        let RegistryError::Load(error) = self else { return false };
+        match error {
+            LoadError::Reference { .. } | LoadError::Locate(_) => true,
+            LoadError::Verify { .. } => false,
+            LoadError::Open { source, .. } => match &**source {
+                OpenError::NoSuchType { .. } | OpenError::Ambiguous { .. } => true,
+                OpenError::Create { source, .. } => source.kind() == ErrorKind::InvalidConfig,
+                _ => false,
+            },
+        }
+    }
+}
+
+impl Managers {
+    /// Ends all of them, each before those that it needs.
+    pub async fn shutdown(&self) {
+        end(&self.all).await;
+    }
+}
+
+/// Loads the managers that the configuration uses; `None` when it uses none.
 ///
 /// # Errors
-/// [`LoadError`]; nothing is left running then.
-pub async fn load(config: &Config) -> Result<Option<Manager>, LoadError> {
-    let Some(settings) = config.key_management.as_ref().map(|settings| &settings.manager) else {
-        return Ok(None);
-    };
+/// [`RegistryError`]; nothing is left running then.
+pub async fn load(config: &Config) -> Result<Option<Managers>, RegistryError> {
+    load_with(config, |_settings, plugin| plugin).await
+}
+
+/// As [`load`], with what `wrap` makes of each plugin in its place: limits and retries that hold for each member of
+/// a group by itself.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_with(
+    config: &Config,
+    wrap: impl Fn(&ManagerSettings, Arc<dyn SecretManager>) -> Arc<dyn SecretManager> + Send + Sync,
+) -> Result<Option<Managers>, RegistryError> {
+    let Some(settings) = &config.key_management else { return Ok(None) };
+    let mut loading = Loading::default();
+    match loading.all(config, settings, &wrap).await {
+        Ok(manager) => Ok(Some(Managers {
+            name: settings.manager.name.clone(),
+            manager,
+            reports: loading.reports,
+            replica_sets: loading.replica_sets,
+            all: loading.running,
+        })),
+        Err(error) => {
+            end(&loading.running).await;
+            Err(error)
+        }
+    }
+}
+
+async fn end(managers: &[Arc<dyn SecretManager>]) {
+    for manager in managers.iter().rev() {
+        manager.shutdown().await;
+    }
+}
+
+#[derive(Default)]
+struct Loading {
+    members: HashMap<String, Member>,
+    running: Vec<Arc<dyn SecretManager>>,
+    reports: Vec<LoadReport>,
+    replica_sets: Vec<(String, Arc<Replicas>)>,
+}
+
+impl Loading {
+    async fn all(
+        &mut self,
+        config: &Config,
+        settings: &KeyManagement,
+        wrap: &(impl Fn(&ManagerSettings, Arc<dyn SecretManager>) -> Arc<dyn SecretManager> + Send + Sync),
+    ) -> Result<Arc<dyn SecretManager>, RegistryError> {
+        for needed in &settings.needed {
+            self.one(config, needed, wrap).await?;
+        }
+        self.one(config, &settings.manager, wrap).await
+    }
+
+    async fn one(
+        &mut self,
+        config: &Config,
+        settings: &ManagerSettings,
+        wrap: &(impl Fn(&ManagerSettings, Arc<dyn SecretManager>) -> Arc<dyn SecretManager> + Send + Sync),
+    ) -> Result<Arc<dyn SecretManager>, RegistryError> {
+        let members = || settings.members().iter().filter_map(|name| self.members.get(name).cloned());
+        let manager: Arc<dyn SecretManager> = match &settings.source {
+            ManagerSource::Plugin(plugin) => {
+                let given = self.given(config, settings, plugin).await?;
+                let (manager, report) = loader::load(spec(config, settings, plugin, given)).await?;
+                for warning in &report.warnings {
+                    tracing::warn!(manager = report.name, "{warning}");
+                }
+                self.reports.push(report);
+                wrap(settings, manager)
+            }
+            ManagerSource::Chain { on_error, .. } => Arc::new(Chain::new(members().collect(), *on_error)),
+            ManagerSource::Replicas { .. } => {
+                let set = Arc::new(Replicas::new(members().collect()));
+                self.replica_sets.push((settings.name.clone(), Arc::clone(&set)));
+                set
+            }
+        };
+        self.running.push(Arc::clone(&manager));
+        let (name, timeout) = (settings.name.clone(), settings.timeout);
+        self.members.insert(name.clone(), Member { name, manager: Arc::clone(&manager), timeout });
+        Ok(manager)
+    }
+
+    /// What the plugin is given: its config, with references answered by the manager of `secrets_from`.
+    async fn given(
+        &self,
+        config: &Config,
+        settings: &ManagerSettings,
+        plugin: &PluginSettings,
+    ) -> Result<Value, RegistryError> {
+        let mut given = plugin.config.clone();
+        let Some(from) = plugin.secrets_from.as_ref().and_then(|name| self.members.get(name)) else {
+            return Ok(given);
+        };
+        let mut values = HashMap::new();
+        references(&given, &mut values);
+        for (reference, value) in &mut values {
+            *value = answer(config, settings, from, reference).await?;
+        }
+        replace(&mut given, &values);
+        Ok(given)
+    }
+}
+
+fn spec(config: &Config, settings: &ManagerSettings, plugin: &PluginSettings, given: Value) -> PluginSpec {
     let trust = TrustPolicy {
         require: match config.keyway.trust {
             TrustRequirement::Ownership => Require::Ownership,
             TrustRequirement::Pin => Require::Pin,
         },
-        sha256: settings.sha256.iter().copied().map(FileHash).collect(),
+        sha256: plugin.sha256.iter().copied().map(FileHash).collect(),
         ..TrustPolicy::new(&settings.name)
     };
-    let (manager, report) = loader::load(PluginSpec {
+    PluginSpec {
         name: settings.name.clone(),
-        reference: settings.plugin_reference.clone(),
+        reference: plugin.reference.clone(),
         setting: settings.setting.clone(),
         config_dir: config.dir.clone(),
         plugin_dirs: config.keyway.plugin_dirs.clone(),
-        config: settings.config.clone(),
+        config: given,
         trust,
         timeout: settings.timeout,
         max_in_flight: usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX),
-    })
-    .await?;
-    for warning in &report.warnings {
-        tracing::warn!(manager = report.name, "{warning}");
     }
-    Ok(Some(Manager { manager, report }))
+}
+
+/// Collects the references in a config.
+fn references(value: &Value, found: &mut HashMap<String, String>) {
+    match value {
+        Value::String(text) if text.starts_with(PREFIX) => {
+            found.insert(text.clone(), String::new());
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Object(entries) => entries.values().for_each(|entry| references(entry, found)),
+        _ => {}
+    }
+}
+
+/// Puts the answers where the references are.
+fn replace(value: &mut Value, values: &HashMap<String, String>) {
+    match value {
+        Value::String(text) => {
+            if let Some(answer) = values.get(text.as_str()) {
+                text.clone_from(answer);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, values)),
+        Value::Object(entries) => entries.values_mut().for_each(|entry| replace(entry, values)),
+        _ => {}
+    }
+}
+
+/// What a reference in a config stands for: what the other manager has, then what the environment has.
+async fn answer(
+    config: &Config,
+    settings: &ManagerSettings,
+    from: &Member,
+    reference: &str,
+) -> Result<String, RegistryError> {
+    let failed = |source: Error| RegistryError::Settings {
+        manager: settings.name.clone(),
+        reference: reference.to_owned(),
+        from: from.name.clone(),
+        source: Box::new(source),
+    };
+    let name = reference.strip_prefix(PREFIX).unwrap_or(reference);
+    let request = ReadRequest { timeout: from.timeout, ..ReadRequest::new(name).map_err(failed)? };
+    let value = match from.manager.async_read_secret(&request).await {
+        Ok(value) if !value.is_empty() => value,
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => config.env.get(name).map_err(|absent| RegistryError::NoSettings {
+            manager: settings.name.clone(),
+            reference: reference.to_owned(),
+            from: from.name.clone(),
+            absent,
+        })?,
+    };
+    value.expose_str().map(str::to_owned).map_err(failed)
 }

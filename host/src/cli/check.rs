@@ -25,17 +25,16 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", config.path.display());
     }
-    let manager = registry::load(&config).await.map_err(Failure::load)?;
-    if let Some(LoadReport { name, path, sha256, layout, .. }) =
-        manager.as_ref().map(|manager| &manager.report)
-    {
+    let manager = registry::load(&config).await.map_err(Failure::managers)?;
+    let reports = manager.iter().flat_map(|manager| &manager.reports);
+    for LoadReport { name, path, sha256, layout, .. } in reports {
         Failure::note(&format!("{name} is {}, layout {layout}, sha256 {sha256}", path.display()));
     }
-    let named = manager.as_ref().map(|loaded| (loaded.report.name.clone(), loaded.manager.clone()));
+    let named = manager.as_ref().map(|loaded| (loaded.name.clone(), loaded.manager.clone()));
     let resolver = Resolver::new(named, Policy::new(&config), config.env.clone());
     let outcomes = resolver.resolve_all(&config.references).await;
     if let Some(manager) = manager {
-        manager.manager.shutdown().await;
+        manager.shutdown().await;
     }
     output::write(&report(&outcomes))?;
     verdict(&config, outcomes)

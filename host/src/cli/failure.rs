@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use crate::{loader::LoadError, startup};
+use crate::registry::RegistryError;
 
 /// Why a command failed.
 pub(super) enum Failure {
@@ -25,9 +25,9 @@ impl Failure {
         Failure::Failed(error.into())
     }
 
-    /// A plugin was not loaded.
-    pub(super) fn load(error: LoadError) -> Self {
-        match startup::is_configuration(&error) {
+    /// The managers were not loaded.
+    pub(super) fn managers(error: RegistryError) -> Self {
+        match error.is_configuration() {
             true => Failure::wrong(error),
             false => Failure::failed(error),
         }

@@ -100,7 +100,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let name = secret_name(&target.name).map_err(Failure::wrong)?;
     let settings = settings(&config, writes).map_err(Failure::wrong)?;
     let operation = operation(command, &name).map_err(Failure::wrong)?;
-    let Some(loaded) = registry::load(&config).await.map_err(Failure::load)? else {
+    let Some(loaded) = registry::load(&config).await.map_err(Failure::managers)? else {
         return Err(Failure::wrong(no_manager(&config)));
     };
     let what = operation.verb();
@@ -108,9 +108,9 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Ok(()) => operate(operation, name.clone(), settings, loaded.manager.as_ref()).await,
         Err(error) => Err(error),
     };
-    loaded.manager.shutdown().await;
+    loaded.shutdown().await;
     done.map_err(|error| {
-        Failure::failed(error.context(format!("manager {} cannot {what} {name}", loaded.report.name)))
+        Failure::failed(error.context(format!("manager {} cannot {what} {name}", loaded.name)))
     })
 }
 

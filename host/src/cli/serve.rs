@@ -104,7 +104,7 @@ async fn serve(listener: TcpListener, host: &Host, stop: watch::Receiver<u32>) -
 
 fn tell(host: &Host) {
     let generation = host.generation();
-    if let Some(report) = &generation.report {
+    for report in &generation.reports {
         let LoadReport {
             name,
             path,

@@ -55,6 +55,17 @@ pub enum OnError {
     Environment,
 }
 
+/// What an error of a chain's member means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMemberError {
+    /// The chain has that error: only "not found" leads to the next member.
+    #[default]
+    Fail,
+    /// The next member is asked; a secret that none of them has is then not absent, but unknown.
+    Next,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(expecting = "a mapping")]
 pub(super) struct General {
@@ -127,10 +138,21 @@ pub(super) struct Keyway {
 pub(super) struct Manager {
     pub(super) plugin: Option<String>,
     pub(super) config: Option<Map<String, Value>>,
+    pub(super) secrets_from: Option<String>,
+    pub(super) chain: Option<Vec<String>>,
+    pub(super) on_error: Option<OnMemberError>,
+    pub(super) replicas: Option<Vec<String>>,
     pub(super) timeout: Option<Span>,
+    pub(super) budget: Option<ManagerBudget>,
     pub(super) sha256: Option<OneOrMany<String>>,
     pub(super) isolation: Option<Isolation>,
     pub(super) max_in_flight: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct ManagerBudget {
+    pub(super) calls_per_minute: Number,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]

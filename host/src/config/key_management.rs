@@ -7,6 +7,7 @@ use super::{
     de::read,
     error::{Fault, Problem, Warning, did_you_mean},
     file::{self, AccessMode, KEY_MANAGEMENT_KEYS},
+    groups,
     location::join_key,
     managers::{ManagerSettings, refused},
     nearest::nearest,
@@ -19,6 +20,8 @@ use super::{
 pub struct KeyManagement {
     /// The manager that is asked.
     pub manager: ManagerSettings,
+    /// The other managers that this one is made of or gets its own secrets from, each before those that need it.
+    pub needed: Vec<ManagerSettings>,
     /// Which operations it may be asked for.
     pub access_mode: AccessMode,
     /// The only names that it may be asked for, without `os.environ/`; `None` for all names.
@@ -75,10 +78,15 @@ pub(super) fn key_management(
     unknown_keys(node, strict, warnings)?;
     let name = raw.custom_secret_manager.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| refused(root, &SYSTEM, NO_MANAGER))?;
-    let manager = select(name, managers).map_err(|why| refused(root, &MANAGER, why))?;
+    let mut needed = groups::needed(name, &managers);
+    let manager = match needed.pop() {
+        Some(manager) => manager,
+        None => unlisted(name, &managers).map_err(|why| refused(root, &MANAGER, why))?,
+    };
     check(&raw, root, warnings)?;
     Ok(Some(KeyManagement {
         manager,
+        needed,
         access_mode: raw.access_mode.unwrap_or_default(),
         hosted_keys: raw.hosted_keys.map(|names| names.iter().map(|name| bare(name)).collect()),
         store_virtual_keys: raw.store_virtual_keys.unwrap_or_default(),
@@ -109,15 +117,12 @@ fn supported(system: &str) -> Result<(), String> {
     Err(format!("`{system}` is not known{hint}; write `custom` to use a plugin"))
 }
 
-fn select(name: &str, managers: Vec<ManagerSettings>) -> Result<ManagerSettings, String> {
-    let names: Vec<String> = managers.iter().map(|manager| manager.name.clone()).collect();
-    if let Some(manager) = managers.into_iter().find(|manager| manager.name == name) {
-        return Ok(manager);
-    }
+/// A manager of which `keyway.managers` says nothing.
+fn unlisted(name: &str, managers: &[ManagerSettings]) -> Result<ManagerSettings, String> {
     if name.contains(['.', '/', '\\']) {
         return Ok(ManagerSettings::named(name));
     }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let names: Vec<&str> = managers.iter().map(|manager| manager.name.as_str()).collect();
     let hint = did_you_mean(name, &names);
     Err(format!(
         "`{name}` is neither a name under `keyway.managers` nor `module.Type` nor the path of a plugin{hint}"

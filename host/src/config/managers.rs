@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,7 +11,8 @@ use serde_json::Value;
 
 use super::{
     error::Fault,
-    file::{self, Isolation, OnError, Require},
+    file::{self, Isolation, OnError, OnMemberError, Require},
+    groups,
     location::join_key,
     node::Node,
     startup::StartupSettings,
@@ -50,22 +52,53 @@ pub enum TrustRequirement {
 }
 
 /// A manager and how it is run.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ManagerSettings {
     /// The name that `custom_secret_manager` gives, and that logs and errors show.
     pub name: String,
-    /// The plugin: `module.Type`, or a path with an optional `:Type`.
-    pub plugin_reference: String,
-    /// The settings that the plugin is given: always a JSON object, with references already replaced.
-    pub config: Value,
-    /// The time that one operation may take.
+    /// What it is made of.
+    pub source: ManagerSource,
+    /// The time that one operation may take; for a group, the times of its members together when nothing is said.
     pub timeout: Duration,
+    /// How many operations may be under way at once; for a group, as many as its smallest member takes.
+    pub max_in_flight: u32,
+    /// How many calls it may be asked in a minute, when it has a budget of its own.
+    pub calls_per_minute: Option<NonZeroU32>,
+    /// The setting that says what it is made of, for errors.
+    pub setting: String,
+}
+
+/// What a manager is made of.
+#[derive(Clone, Debug)]
+pub enum ManagerSource {
+    /// A plugin.
+    Plugin(PluginSettings),
+    /// Other managers, asked one after another.
+    Chain {
+        /// Their names, the first one first.
+        members: Vec<String>,
+        /// What an error of one of them means.
+        on_error: OnMemberError,
+    },
+    /// Other managers, which hold the same secrets.
+    Replicas {
+        /// Their names, the preferred one first.
+        members: Vec<String>,
+    },
+}
+
+/// A plugin and what it is given.
+#[derive(Clone)]
+pub struct PluginSettings {
+    /// The plugin: `module.Type`, or a path with an optional `:Type`.
+    pub reference: String,
+    /// The settings that the plugin is given: always a JSON object. References are already replaced, unless
+    /// `secrets_from` is there to answer them.
+    pub config: Value,
+    /// The manager that the references in `config` are asked of, before the environment.
+    pub secrets_from: Option<String>,
     /// The hashes that the plugin's file may have; empty when it is not pinned.
     pub sha256: Vec<[u8; 32]>,
-    /// How many operations may be under way at once.
-    pub max_in_flight: u32,
-    /// The setting that names the plugin, for errors.
-    pub setting: String,
 }
 
 impl ManagerSettings {
@@ -73,22 +106,41 @@ impl ManagerSettings {
     pub(super) fn named(reference: &str) -> Self {
         Self {
             name: reference.to_owned(),
-            plugin_reference: reference.to_owned(),
-            config: Value::Object(serde_json::Map::new()),
+            source: ManagerSource::Plugin(PluginSettings {
+                reference: reference.to_owned(),
+                config: Value::Object(serde_json::Map::new()),
+                secrets_from: None,
+                sha256: Vec::new(),
+            }),
             timeout: keyway_plugin_api::request::DEFAULT_TIMEOUT,
-            sha256: Vec::new(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            calls_per_minute: None,
             setting: "general_settings.key_management_settings.custom_secret_manager".to_owned(),
+        }
+    }
+
+    /// The plugin, unless it is a group of other managers.
+    pub fn plugin(&self) -> Option<&PluginSettings> {
+        match &self.source {
+            ManagerSource::Plugin(plugin) => Some(plugin),
+            ManagerSource::Chain { .. } | ManagerSource::Replicas { .. } => None,
+        }
+    }
+
+    /// The members of a group; none for a plugin.
+    pub fn members(&self) -> &[String] {
+        match &self.source {
+            ManagerSource::Plugin(_) => &[],
+            ManagerSource::Chain { members, .. } | ManagerSource::Replicas { members } => members,
         }
     }
 }
 
-impl fmt::Debug for ManagerSettings {
+impl fmt::Debug for PluginSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManagerSettings")
-            .field("name", &self.name)
-            .field("plugin_reference", &self.plugin_reference)
-            .field("timeout", &self.timeout)
+        f.debug_struct("PluginSettings")
+            .field("reference", &self.reference)
+            .field("secrets_from", &self.secrets_from)
             .field("pins", &self.sha256.len())
             .finish_non_exhaustive()
     }
@@ -97,7 +149,11 @@ impl fmt::Debug for ManagerSettings {
 /// Proves every manager of the section, used or not.
 pub(super) fn managers(raw: &mut file::Keyway, root: &Node) -> Result<Vec<ManagerSettings>, Fault> {
     let entries = raw.managers.take().unwrap_or_default();
-    entries.into_iter().map(|(name, entry)| manager(name, entry.unwrap_or_default(), root)).collect()
+    let proven = entries.into_iter().map(|(name, entry)| manager(name, entry.unwrap_or_default(), root));
+    let mut proven: Vec<ManagerSettings> = proven.collect::<Result<_, _>>()?;
+    groups::check(&proven, root)?;
+    groups::settle(&mut proven, root);
+    Ok(proven)
 }
 
 /// Proves the rest of the section; relative folders begin at `dir`.
@@ -131,39 +187,53 @@ pub(super) fn refused(root: &Node, path: &[&str], why: impl Into<String>) -> Fau
     Fault::refused(setting, root.location_at(path), why)
 }
 
-fn manager(name: String, raw: file::Manager, root: &Node) -> Result<ManagerSettings, Fault> {
-    let at = |key, why: String| refused(root, &["keyway", "managers", &name, key], why);
-    if raw.isolation == Some(Isolation::Process) {
-        let why = "running a plugin in a process of its own is not available in this version; use `in_process`, which is the default";
-        return Err(at("isolation", why.to_owned()));
-    }
+fn manager(name: String, mut raw: file::Manager, root: &Node) -> Result<ManagerSettings, Fault> {
+    let at = |key, why: &str| refused(root, &["keyway", "managers", &name, key], why);
     let timeout = raw.timeout.map_or(keyway_plugin_api::request::DEFAULT_TIMEOUT, |span| span.0);
     if timeout < Duration::from_millis(1) {
-        return Err(at("timeout", "no operation ends in less than 1ms; give a time such as `5s`".to_owned()));
+        return Err(at("timeout", "no operation ends in less than 1ms; give a time such as `5s`"));
     }
+    let calls = raw.budget.as_ref().map(|budget| {
+        let whole = budget.calls_per_minute.whole().and_then(|calls| NonZeroU32::new(calls.try_into().ok()?));
+        whole.ok_or_else(|| at("budget", "`calls_per_minute` must be a whole number from 1 to 4294967295"))
+    });
+    let calls_per_minute = calls.transpose()?;
     let max_in_flight = raw.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
     if max_in_flight == 0 {
-        return Err(at("max_in_flight", "a limit of 0 lets no operation begin; give 1 or more".to_owned()));
-    }
-    let plugin = raw.plugin.as_deref().map(str::trim);
-    if plugin == Some("") {
-        let why = "is empty; name a plugin as `module.Type` or by its path, or remove the key";
-        return Err(at("plugin", why.to_owned()));
+        return Err(at("max_in_flight", "a limit of 0 lets no operation begin; give 1 or more"));
     }
     let parent = join_key("keyway.managers", &name);
+    let (source, key) = match groups::source(&mut raw, &name, root)? {
+        Some((source, key)) => (source, Some(key)),
+        None => {
+            let key = raw.plugin.is_some().then_some("plugin");
+            (ManagerSource::Plugin(plugin(&name, raw, root)?), key)
+        }
+    };
+    let setting = key.map_or_else(|| parent.clone(), |key| join_key(&parent, key));
+    Ok(ManagerSettings { source, timeout, max_in_flight, calls_per_minute, setting, name })
+}
+
+fn plugin(name: &str, raw: file::Manager, root: &Node) -> Result<PluginSettings, Fault> {
+    let at = |key, why: &str| refused(root, &["keyway", "managers", name, key], why);
+    if raw.isolation == Some(Isolation::Process) {
+        let why = "running a plugin in a process of its own is not available in this version; use `in_process`, which is the default";
+        return Err(at("isolation", why));
+    }
+    let reference = raw.plugin.as_deref().map(str::trim);
+    if reference == Some("") {
+        let why = "is empty; name a plugin as `module.Type` or by its path, or remove the key";
+        return Err(at("plugin", why));
+    }
     let pins = raw.sha256.map(|many| many.0).unwrap_or_default();
     let sha256 = pins.iter().map(|pin| hash(pin)).collect::<Option<_>>().ok_or_else(|| {
-        let why = "expected 64 hexadecimal digits for each hash, with or without `sha256:` before them";
-        at("sha256", why.to_owned())
+        at("sha256", "expected 64 hexadecimal digits for each hash, with or without `sha256:` before them")
     })?;
-    Ok(ManagerSettings {
-        plugin_reference: plugin.unwrap_or(&name).to_owned(),
+    Ok(PluginSettings {
+        reference: reference.unwrap_or(name).to_owned(),
         config: Value::Object(raw.config.unwrap_or_default()),
-        timeout,
+        secrets_from: raw.secrets_from,
         sha256,
-        max_in_flight,
-        setting: if plugin.is_some() { join_key(&parent, "plugin") } else { parent },
-        name,
     })
 }
 

@@ -9,6 +9,7 @@ pub mod location;
 
 mod de;
 mod file;
+mod groups;
 mod key_management;
 mod managers;
 mod models;
@@ -41,10 +42,13 @@ use self::{
 pub use self::{
     env::{Absent, Env},
     error::{ConfigError, Warning},
-    file::{AccessMode, OnError},
+    file::{AccessMode, OnError, OnMemberError},
     key_management::KeyManagement,
     location::{Location, Place},
-    managers::{DEFAULT_MAX_BODY, DEFAULT_MAX_IN_FLIGHT, KeywaySettings, ManagerSettings, TrustRequirement},
+    managers::{
+        DEFAULT_MAX_BODY, DEFAULT_MAX_IN_FLIGHT, KeywaySettings, ManagerSettings, ManagerSource,
+        PluginSettings, TrustRequirement,
+    },
     models::{Model, Param, RouterSettings},
     reference::{OIDC_PREFIX, PREFIX, Reference, is_reference},
     setting::Setting,

@@ -50,8 +50,8 @@ fn the_published_file_loads_verbatim() {
     assert_eq!(model.api_key.as_ref().and_then(Setting::reference), Some("os.environ/OPENAI_API_KEY"));
     assert!(model.params.is_empty());
     let settings = key_management(config);
-    assert_eq!(settings.manager.plugin_reference, "my_secret_manager.InMemorySecretManager");
-    assert_eq!(settings.manager.config, serde_json::json!({}));
+    assert_eq!(settings.manager.plugin().unwrap().reference, "my_secret_manager.InMemorySecretManager");
+    assert_eq!(settings.manager.plugin().unwrap().config, serde_json::json!({}));
     assert_eq!(settings.manager.timeout.as_secs(), 5);
     assert_eq!((settings.access_mode, settings.hosted_keys), (AccessMode::ReadOnly, None));
 }
@@ -146,10 +146,10 @@ keyway:
 "
     ));
     let manager = key_management(config).manager;
-    assert_eq!(manager.plugin_reference, "my_secret_manager.InMemorySecretManager");
-    assert_eq!(manager.config["secrets"]["OPENAI_API_KEY"], "sk-test-not-a-key");
+    assert_eq!(manager.plugin().unwrap().reference, "my_secret_manager.InMemorySecretManager");
+    assert_eq!(manager.plugin().unwrap().config["secrets"]["OPENAI_API_KEY"], "sk-test-not-a-key");
     assert_eq!(manager.timeout.as_millis(), 250);
-    assert_eq!(manager.sha256, [[0xab; 32]]);
+    assert_eq!(manager.plugin().unwrap().sha256, [[0xab; 32]]);
     assert_eq!(manager.setting, "keyway.managers.\"my_secret_manager.InMemorySecretManager\"");
 }
 

@@ -6,6 +6,7 @@ use super::{
     de::kind,
     env::Env,
     error::{Fault, Problem},
+    groups,
     location::{join_index, join_key},
     models::PLAIN_PARAMS,
     node::{Node, Yaml},
@@ -55,11 +56,15 @@ pub(super) fn from_environment(root: &mut Node, env: &Env) -> Result<(), Fault> 
     }
     let named = ["general_settings", "key_management_settings", "custom_secret_manager"];
     if let Some(name) = root.at(&named).and_then(Node::text).map(|name| name.trim().to_owned()) {
-        let managers = root.get_mut("keyway").and_then(|own| own.get_mut("managers"));
-        let config = managers.and_then(|managers| managers.get_mut(&name)?.get_mut("config"));
-        if let Some(config) = config {
-            let setting = join_key(&join_key("keyway.managers", &name), "config");
-            substitute(config, &setting, env)?;
+        for name in groups::used(root, name) {
+            let managers = root.get_mut("keyway").and_then(|own| own.get_mut("managers"));
+            let manager = managers.and_then(|managers| managers.get_mut(&name));
+            // With `secrets_from` another manager answers, when it is running.
+            let manager = manager.filter(|manager| manager.get("secrets_from").is_none());
+            if let Some(config) = manager.and_then(|manager| manager.get_mut("config")) {
+                let setting = join_key(&join_key("keyway.managers", &name), "config");
+                substitute(config, &setting, env)?;
+            }
         }
     }
     let Some(Node { value: Yaml::List(models), .. }) = root.get_mut("model_list") else { return Ok(()) };

@@ -162,9 +162,10 @@ fn a_manager_by_name_has_its_plugin_and_its_config_from_the_environment_only() {
     assert!(config.references.is_empty());
     assert!(!format!("{config:?}").contains("sk-test-not-a-key"));
     let manager = config.key_management.unwrap().manager;
-    assert_eq!((manager.name.as_str(), manager.plugin_reference.as_str()), ("vault", "./libvault.so"));
+    let plugin = manager.plugin().unwrap();
+    assert_eq!((manager.name.as_str(), plugin.reference.as_str()), ("vault", "./libvault.so"));
     assert_eq!(manager.setting, "keyway.managers.vault.plugin");
-    assert_eq!(manager.config["auth"]["token"], "sk-test-not-a-key");
+    assert_eq!(plugin.config["auth"]["token"], "sk-test-not-a-key");
 
     let unresolved = error(&text.replace("TOKEN", "NOWHERE"));
     assert!(

@@ -1,11 +1,9 @@
 //! Why a host does not start, and whether its configuration is at fault.
 
-use keyway_plugin_api::ErrorKind;
-
 use crate::{
     config::{Config, ConfigError},
     gateway::{DeploymentError, GatewayStateError},
-    loader::{LoadError, OpenError},
+    registry::RegistryError,
     service::Unresolved,
 };
 
@@ -24,9 +22,9 @@ pub enum StartError {
     /// The file is wrong; only a reload reads it by itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The plugin cannot be loaded.
+    /// The managers cannot be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Managers(#[from] RegistryError),
     /// References without a value.
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
@@ -56,22 +54,9 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         match self {
             StartError::NoMasterKey { .. } | StartError::Config(_) | StartError::Deployment(_) => true,
-            StartError::Load(error) => is_configuration(error),
+            StartError::Managers(error) => error.is_configuration(),
             StartError::Gateway(error) => matches!(error, GatewayStateError::Route(_)),
             StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
         }
-    }
-}
-
-/// Whether a plugin was not loaded because the configuration names what is not there, or says what does not fit.
-pub(crate) fn is_configuration(error: &LoadError) -> bool {
-    match error {
-        LoadError::Reference { .. } | LoadError::Locate(_) => true,
-        LoadError::Verify { .. } => false,
-        LoadError::Open { source, .. } => match &**source {
-            OpenError::NoSuchType { .. } | OpenError::Ambiguous { .. } => true,
-            OpenError::Create { source, .. } => source.kind() == ErrorKind::InvalidConfig,
-            _ => false,
-        },
     }
 }

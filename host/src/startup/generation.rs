@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyway_plugin_api::{ErrorKind, SecretManager};
+use keyway_plugin_api::ErrorKind;
 use tokio::runtime::Handle;
 
 use super::{
@@ -16,7 +16,7 @@ use crate::{
     config::{Config, OnMissing},
     gateway::{GatewayState, Settings},
     loader::{LoadError, LoadReport, OpenError},
-    registry::{self, Manager},
+    registry::{self, Managers, RegistryError},
     service::{Freshness, Keeper, Outcome, Policy, Resolver, SecretHandle, Unresolved},
 };
 
@@ -28,13 +28,15 @@ const WAIT: Duration = Duration::from_secs(1);
 pub struct Generation {
     /// Counts the configurations that this process has used, from 1.
     pub number: u64,
-    /// What was loaded; `None` without a secret manager.
-    pub report: Option<LoadReport>,
+    /// What was loaded; nothing without a secret manager.
+    pub reports: Vec<LoadReport>,
+    /// The name of the manager that is asked; `None` without one.
+    pub manager: Option<String>,
     /// Keeps the values up to date.
     pub keeper: Arc<Keeper>,
     /// When it became ready.
     pub since: Instant,
-    manager: Mutex<Option<Arc<dyn SecretManager>>>,
+    managers: Mutex<Option<Arc<Managers>>>,
     runtime: Handle,
 }
 
@@ -51,13 +53,12 @@ impl Generation {
             return Err(StartError::no_master_key(config));
         }
         let deadline = tokio::time::Instant::now() + config.keyway.startup.deadline;
-        let loaded = load(config, deadline).await?;
-        let (manager, report) = loaded.map(|loaded| (loaded.manager, loaded.report)).unzip();
-        match Self::assemble(number, config, manager.clone(), report, deadline).await {
+        let managers = load(config, deadline).await?.map(Arc::new);
+        match Self::assemble(number, config, managers.clone(), deadline).await {
             Ok(ready) => Ok(ready),
             Err(error) => {
-                if let Some(manager) = manager {
-                    manager.shutdown().await;
+                if let Some(managers) = managers {
+                    managers.shutdown().await;
                 }
                 Err(error)
             }
@@ -67,12 +68,10 @@ impl Generation {
     async fn assemble(
         number: u64,
         config: &Config,
-        manager: Option<Arc<dyn SecretManager>>,
-        report: Option<LoadReport>,
+        managers: Option<Arc<Managers>>,
         deadline: tokio::time::Instant,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
-        let named =
-            manager.clone().zip(report.as_ref()).map(|(manager, report)| (report.name.clone(), manager));
+        let named = managers.as_ref().map(|managers| (managers.name.clone(), Arc::clone(&managers.manager)));
         let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
         let outcomes = resolve(config, &resolver, deadline).await?;
         let mut handles = Handles::default();
@@ -82,13 +81,15 @@ impl Generation {
             .map(|outcome| (handles.add(&outcome.reference), outcome))
             .collect();
         let keeper = Keeper::new(resolver, Freshness::default(), kept);
-        let settings = assemble::settings(config, &handles, manager.clone())?;
+        let health = managers.as_ref().map(|managers| Arc::clone(&managers.manager));
+        let settings = assemble::settings(config, &handles, health)?;
         let generation = Arc::new(Generation {
             number,
-            report,
+            reports: managers.as_ref().map(|managers| managers.reports.clone()).unwrap_or_default(),
+            manager: managers.as_ref().map(|managers| managers.name.clone()),
             keeper,
             since: Instant::now(),
-            manager: Mutex::new(manager),
+            managers: Mutex::new(managers),
             runtime: Handle::current(),
         });
         let state = GatewayState::new(Settings { held: Some(generation.clone()), ..settings })?;
@@ -96,38 +97,34 @@ impl Generation {
         Ok((generation, state))
     }
 
-    /// The manager, as long as it was not shut down.
-    pub(super) fn manager(&self) -> Option<Arc<dyn SecretManager>> {
-        self.manager.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Asks the manager whether it can be used.
     pub(super) async fn probe(&self) -> Result<(), StartError> {
-        let (Some(manager), Some(report)) = (self.manager(), &self.report) else { return Ok(()) };
-        let unhealthy = |source| StartError::Unhealthy { manager: report.name.clone(), source };
-        manager.health_check().await.map_err(unhealthy)
+        let managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(managers) = managers else { return Ok(()) };
+        let unhealthy = |source| StartError::Unhealthy { manager: managers.name.clone(), source };
+        managers.manager.health_check().await.map_err(unhealthy)
     }
 
-    /// Shuts the manager down now.
+    /// Shuts the managers down now.
     pub(super) async fn end(&self) {
-        let manager = self.manager.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(manager) = manager {
-            manager.shutdown().await;
+        let managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(managers) = managers {
+            managers.shutdown().await;
         }
     }
 }
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        let manager = self.manager.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(manager) = manager {
-            self.runtime.spawn(async move { manager.shutdown().await });
+        let managers = self.managers.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(managers) = managers {
+            self.runtime.spawn(async move { managers.shutdown().await });
         }
     }
 }
 
 /// Loads the manager; a start that may wait tries again while the store cannot be reached.
-async fn load(config: &Config, deadline: tokio::time::Instant) -> Result<Option<Manager>, StartError> {
+async fn load(config: &Config, deadline: tokio::time::Instant) -> Result<Option<Managers>, StartError> {
     loop {
         let error = match registry::load(config).await {
             Ok(loaded) => return Ok(loaded),
@@ -140,8 +137,8 @@ async fn load(config: &Config, deadline: tokio::time::Instant) -> Result<Option<
     }
 }
 
-fn is_outage(error: &LoadError) -> bool {
-    let LoadError::Open { source, .. } = error else { return false };
+fn is_outage(error: &RegistryError) -> bool {
+    let RegistryError::Load(LoadError::Open { source, .. }) = error else { return false };
     let OpenError::Create { source, .. } = &**source else { return false };
     matches!(source.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Throttled)
 }

@@ -14,7 +14,6 @@ use std::{
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-pub(crate) use self::error::is_configuration;
 pub use self::{error::StartError, generation::Generation};
 use crate::{
     config::{self, Config},
@@ -152,7 +151,8 @@ impl Admin for Running {
                 "ok": reload.refusal.is_none(),
                 "reason": reload.refusal,
             })),
-            "manager": generation.report.as_ref().map(|report| json!({
+            "manager": generation.manager,
+            "plugins": generation.reports.iter().map(|report| json!({
                 "name": report.name,
                 "file": shown(&report.path),
                 "sha256": report.sha256.to_string(),
@@ -161,7 +161,7 @@ impl Admin for Running {
                 "version": report.version,
                 "type": report.type_name,
                 "layout": report.layout.to_string(),
-            })),
+            })).collect::<Vec<_>>(),
             "references": generation.keeper.status(),
         })
     }

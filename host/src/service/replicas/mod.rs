@@ -1,0 +1,260 @@
+//! Several managers that hold the same secrets, one a region for example.
+//!
+//! A read is answered by the first healthy member, by every other one only when that cannot answer. A write or delete
+//! goes to all; it holds when one took it, and those that missed it are repaired in the background. Until then a
+//! member that lags behind is not asked for that name, so that no old value and no deleted secret is ever read.
+
+mod repair;
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use keyway_plugin_api::{
+    Capabilities, DeleteRequest, Error, ErrorKind, ListRequest, ReadRequest, Result, Secret, SecretManager,
+    SecretName, WriteReceipt, WriteRequest, async_trait,
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+use self::repair::{Lane, Lanes, Operation};
+pub use self::repair::{LaneStatus, Repair};
+use super::member::{Deadline, Member, copy_of, is_outage};
+
+/// How many names may wait for the repair of one member.
+pub const MAX_REPAIRS: usize = 1000;
+
+/// How many writes to different names may be under way at once.
+const STRIPES: usize = 64;
+
+/// A manager that keeps its members alike.
+pub struct Replicas {
+    inner: Arc<Inner>,
+    /// Ends the repairs with the set.
+    _repairs: Lanes,
+}
+
+struct Inner {
+    lanes: Vec<Arc<Lane>>,
+    /// Writes to one name follow each other, so that all members see them in one order.
+    stripes: Vec<Mutex<()>>,
+    hasher: RandomState,
+}
+
+impl Replicas {
+    /// A set whose first member is preferred; must be made inside a tokio runtime.
+    pub fn new(members: Vec<Member>) -> Self {
+        let lanes: Vec<Arc<Lane>> =
+            members.into_iter().map(|member| Arc::new(Lane::new(member, MAX_REPAIRS))).collect();
+        let repairs = Lanes::start(&lanes);
+        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+        Replicas { inner: Arc::new(Inner { lanes, stripes, hasher: RandomState::new() }), _repairs: repairs }
+    }
+
+    /// How each member is, in their order; never a value.
+    pub fn status(&self) -> Vec<LaneStatus> {
+        self.inner.lanes.iter().map(|lane| lane.status()).collect()
+    }
+
+    fn need(&self, capability: Capabilities, operation: &str) -> Result<()> {
+        match self.capabilities().contains(capability) {
+            true => Ok(()),
+            false => Err(Error::unsupported(operation)),
+        }
+    }
+
+    /// Does it on a task of its own: a caller that gives up must not leave the members different.
+    async fn everywhere(&self, operation: Operation, timeout: Duration) -> Result<WriteReceipt> {
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::spawn(async move { inner.everywhere(operation, Deadline::after(timeout)).await });
+        task.await
+            .unwrap_or_else(|_| Err(Error::internal("the task that writes to the replicas ended early")))
+    }
+}
+
+impl Inner {
+    async fn everywhere(&self, operation: Operation, deadline: Deadline) -> Result<WriteReceipt> {
+        let operation = Arc::new(operation);
+        let _turn = self.turn(operation.name(), deadline).await?;
+        // A member that is down gets the change by repair, so that it does not slow down every write; unless no other
+        // takes it.
+        let down: Vec<bool> = self.lanes.iter().map(|lane| !lane.is_healthy()).collect();
+        let mut answers = self.attempt(&operation, &down, false, deadline).await;
+        if !answers.iter().flatten().any(|answer| operation.holds(answer)) {
+            let late = self.attempt(&operation, &down, true, deadline).await;
+            answers = answers.into_iter().zip(late).map(|(early, late)| early.or(late)).collect();
+        }
+        let answers: Vec<Result<WriteReceipt>> = answers
+            .into_iter()
+            .zip(&self.lanes)
+            .map(|(answer, lane)| answer.unwrap_or_else(|| Err(lane.down())))
+            .collect();
+        if !answers.iter().any(|answer| operation.holds(answer)) {
+            // Nobody is known to have it: the caller hears of it, and the members are as far behind as before.
+            let first = answers.into_iter().find_map(Result::err);
+            return Err(first.unwrap_or_else(|| Error::unavailable("the replica set has no members")));
+        }
+        let missed = self.lanes.iter().zip(&answers).filter_map(|(lane, answer)| match answer {
+            Err(error) if !operation.holds(answer) => Some((lane, error.kind())),
+            _ => None,
+        });
+        let mut lost = None;
+        for (lane, kind) in missed {
+            tracing::warn!(manager = lane.name(), secret = %operation.name(), %kind, "a replica missed a change, which is to be repaired");
+            if !lane.queue(&operation, kind) {
+                lost = Some(lane.name());
+            }
+        }
+        if let Some(lane) = lost {
+            return Err(Error::unavailable(format!(
+                "the change of {} did not reach the replica {lane}, for which {MAX_REPAIRS} repairs wait already; repeat it when that is healthy again",
+                operation.name()
+            )));
+        }
+        let took = answers.into_iter().find_map(Result::ok);
+        took.ok_or_else(|| Error::not_found(operation.name()))
+    }
+
+    /// The answers of the members that are down, or of those that are not; nothing from the others.
+    async fn attempt(
+        &self,
+        operation: &Arc<Operation>,
+        down: &[bool],
+        which: bool,
+        deadline: Deadline,
+    ) -> Vec<Option<Result<WriteReceipt>>> {
+        let answers = self.lanes.iter().zip(down).map(|(lane, down)| async move {
+            match *down == which {
+                true => Some(lane.attempt(operation, deadline.left()).await),
+                false => None,
+            }
+        });
+        join_all(answers).await
+    }
+
+    async fn turn(&self, name: &SecretName, deadline: Deadline) -> Result<MutexGuard<'_, ()>> {
+        let stripe = self.hasher.hash_one(name) % (STRIPES as u64);
+        let stripe = usize::try_from(stripe).ok().and_then(|stripe| self.stripes.get(stripe));
+        let stripe = stripe.ok_or_else(|| Error::internal("there is no lock for this name"))?;
+        tokio::time::timeout(deadline.left(), stripe.lock()).await.map_err(|_elapsed| {
+            let message = format!("an earlier change of {name} did not end in time; nothing was changed");
+            Error::new(ErrorKind::Timeout, message)
+        })
+    }
+
+    /// The members in the order in which they are asked: the healthy ones first.
+    fn order(&self) -> Vec<&Arc<Lane>> {
+        let mut lanes: Vec<&Arc<Lane>> = self.lanes.iter().collect();
+        lanes.sort_by_key(|lane| !lane.is_healthy());
+        lanes
+    }
+}
+
+#[async_trait]
+impl SecretManager for Replicas {
+    async fn async_read_secret(&self, request: &ReadRequest) -> Result<Secret> {
+        let deadline = Deadline::after(request.timeout);
+        let lanes: Vec<_> = self.inner.order().into_iter().filter(|lane| !lane.lags(&request.name)).collect();
+        let mut held = None;
+        for (index, lane) in lanes.iter().enumerate() {
+            let answer = lane.member().read(request, deadline.share(lanes.len() - index)).await;
+            lane.saw(&answer);
+            match answer {
+                Err(error) if is_outage(error.kind()) => {
+                    held.get_or_insert(error);
+                }
+                // A change that went by while this was read may have missed this member.
+                _ if lane.lags(&request.name) => {}
+                answer => return answer,
+            }
+        }
+        Err(held.unwrap_or_else(|| {
+            let name = &request.name;
+            Error::unavailable(format!("no replica that can be asked has the last change of {name}"))
+        }))
+    }
+
+    fn sync_read_secret(&self, request: &ReadRequest) -> Result<Secret> {
+        let mut held = None;
+        for lane in self.inner.order().into_iter().filter(|lane| !lane.lags(&request.name)) {
+            let answer = lane.member().manager.sync_read_secret(request);
+            lane.saw(&answer);
+            match answer {
+                Err(error) if is_outage(error.kind()) => {
+                    held.get_or_insert(error);
+                }
+                answer => return answer,
+            }
+        }
+        Err(held.unwrap_or_else(|| {
+            let name = &request.name;
+            Error::unavailable(format!("no replica that can be asked has the last change of {name}"))
+        }))
+    }
+
+    async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
+        self.need(Capabilities::WRITE, "write")?;
+        self.everywhere(Operation::Write(copy_of(request)), request.timeout).await
+    }
+
+    async fn async_delete_secret(&self, request: &DeleteRequest) -> Result<()> {
+        self.need(Capabilities::DELETE, "delete")?;
+        self.everywhere(Operation::Delete(request.clone()), request.timeout).await.map(drop)
+    }
+
+    async fn async_list_secrets(&self, request: &ListRequest) -> Result<Vec<String>> {
+        self.need(Capabilities::LIST, "list")?;
+        let deadline = Deadline::after(request.timeout);
+        // A member that lags behind in anything has a list that is not the last.
+        let lanes: Vec<_> = self.inner.order().into_iter().filter(|lane| !lane.lags_at_all()).collect();
+        let mut held = None;
+        for (index, lane) in lanes.iter().enumerate() {
+            let answer = lane.member().list(request, deadline.share(lanes.len() - index)).await;
+            lane.saw(&answer);
+            match answer {
+                Err(error) if is_outage(error.kind()) => {
+                    held.get_or_insert(error);
+                }
+                answer => return answer,
+            }
+        }
+        Err(held.unwrap_or_else(|| {
+            Error::unavailable("every replica waits for repairs, so that none has the whole list")
+        }))
+    }
+
+    /// Whether one member is healthy.
+    async fn health_check(&self) -> Result<()> {
+        let mut held = None;
+        for lane in self.inner.order() {
+            let answer = lane.member().health().await;
+            lane.saw(&answer);
+            match answer {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    held.get_or_insert(error);
+                }
+            }
+        }
+        held.map_or(Ok(()), Err)
+    }
+
+    async fn shutdown(&self) {
+        for lane in &self.inner.lanes {
+            lane.end();
+            lane.member().manager.shutdown().await;
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let all = self.inner.lanes.iter().map(|lane| lane.member().manager.capabilities());
+        let all = all.fold(Capabilities::all(), Capabilities::intersection);
+        let shared = Capabilities::READ_WRITE | Capabilities::LIST | Capabilities::SYNC_READ;
+        Capabilities::READ | Capabilities::HEALTH | all & shared
+    }
+}
+
+#[cfg(test)]
+mod tests;

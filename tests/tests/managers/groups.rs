@@ -1,0 +1,117 @@
+//! Managers from configurations: chains, replica sets and managers that have each other's settings, with real plugins.
+
+use std::fs;
+
+use keyway::{config::Config, registry};
+use keyway_plugin_api::{Capabilities, DeleteRequest, ErrorKind, ListRequest, ReadRequest, WriteRequest};
+
+use crate::support::{Place, read};
+
+const TWO_FOLDERS: &str = "
+    us: {plugin: keyway_file.FileSecretManager, config: {directory: @DIR@/us}}
+    eu: {plugin: keyway_file.FileSecretManager, config: {directory: @DIR@/eu}}
+";
+
+fn two_folders(selected: &str, more: &str) -> anyhow::Result<(Place, Config)> {
+    let place = Place::with_plugins(&["keyway-plugin-file"])?;
+    fs::create_dir(place.path("us"))?;
+    fs::create_dir(place.path("eu"))?;
+    let config = place.config(selected, &format!("{TWO_FOLDERS}{more}"))?;
+    Ok((place, config))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_reads_the_first_that_has_it_and_loads_shared_members_once() {
+    let more = "    both: {replicas: [us, eu]}\n    all: {chain: [us, both], on_error: next}\n";
+    let (place, config) = two_folders("all", more).unwrap();
+    let managers = registry::load(&config).await.unwrap().unwrap();
+    assert_eq!(managers.name, "all");
+    let names: Vec<&str> = managers.reports.iter().map(|report| report.name.as_str()).collect();
+    assert_eq!(names, ["us", "eu"]);
+    fs::write(place.path("us/key"), "from us\n").unwrap();
+    assert_eq!(read(&*managers.manager, "key").await.unwrap(), "from us");
+    assert_eq!(read(&*managers.manager, "none").await, Err(ErrorKind::NotFound));
+    // The mount is gone: that is no "not found", whatever the others say.
+    fs::rename(place.path("us"), place.path("gone")).unwrap();
+    assert_eq!(read(&*managers.manager, "key").await, Err(ErrorKind::Unavailable));
+    managers.shutdown().await;
+    assert_eq!(read(&*managers.manager, "key").await, Err(ErrorKind::Unavailable));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_set_writes_to_all_and_repairs_what_one_missed() {
+    let (place, config) = two_folders("both", "    both: {replicas: [us, eu]}\n").unwrap();
+    let managers = registry::load(&config).await.unwrap().unwrap();
+    let manager = &*managers.manager;
+    assert!(manager.capabilities().contains(Capabilities::READ_WRITE | Capabilities::LIST));
+    manager.async_write_secret(&WriteRequest::new("key", "one").unwrap()).await.unwrap();
+    let on_disk = |file: &str| fs::read_to_string(place.path(file)).unwrap();
+    assert_eq!((on_disk("us/key").as_str(), on_disk("eu/key").as_str()), ("one", "one"));
+
+    fs::rename(place.path("us"), place.path("gone")).unwrap();
+    manager.async_write_secret(&WriteRequest::new("key", "two").unwrap()).await.unwrap();
+    let (name, set) = &managers.replica_sets[0];
+    assert_eq!((name.as_str(), set.status()[0].repairs.len(), set.status()[1].repairs.len()), ("both", 1, 0));
+    assert_eq!(read(manager, "key").await.unwrap(), "two");
+
+    fs::rename(place.path("gone"), place.path("us")).unwrap();
+    let repaired = async {
+        while !set.status()[0].repairs.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), repaired).await.unwrap();
+    assert_eq!(on_disk("us/key"), "two");
+    assert_eq!(manager.async_list_secrets(&ListRequest::default()).await.unwrap(), ["key"]);
+    manager.async_delete_secret(&DeleteRequest::new("key").unwrap()).await.unwrap();
+    assert!(!place.path("us/key").exists() && !place.path("eu/key").exists());
+    managers.shutdown().await;
+}
+
+const TOKEN_FROM_FILES: &str = "
+    files: {plugin: keyway_file.FileSecretManager, config: {directory: @DIR@/files}}
+    vault: {plugin: keyway_exec.ExecSecretManager, secrets_from: files, config: {command: [/bin/sh, -c, 'echo $TOKEN $OTHER'], env: {TOKEN: os.environ/VAULT_TOKEN, OTHER: os.environ/OTHER_TOKEN}}}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_managers_own_settings_come_from_another_manager_and_then_from_the_environment() {
+    let place = Place::with_plugins(&["keyway-plugin-file", "keyway-plugin-exec"]).unwrap();
+    fs::create_dir(place.path("files")).unwrap();
+    let config = place.config("vault", TOKEN_FROM_FILES).unwrap();
+
+    let error = format!("{:#}", anyhow::Error::new(registry::load(&config).await.err().unwrap()));
+    assert!(
+        error.contains(
+            "in the config of the manager vault: the manager files (secrets_from) does not have it"
+        ),
+        "{error}"
+    );
+    assert!(error.contains("VAULT_TOKEN") && error.contains("is not set"), "{error}");
+
+    fs::write(place.path("files/VAULT_TOKEN"), "token-from-a-file\n").unwrap();
+    let managers = registry::load(&config).await.unwrap().unwrap();
+    assert_eq!(read(&*managers.manager, "key").await.unwrap(), "token-from-a-file from-the-environment");
+    managers.shutdown().await;
+
+    fs::rename(place.path("files"), place.path("gone")).unwrap();
+    let error = registry::load(&config).await.err().unwrap();
+    assert!(matches!(error, registry::RegistryError::Settings { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_member_that_cannot_be_loaded_ends_the_others() {
+    let (place, _) = two_folders("us", "").unwrap();
+    let broken = "\n    bad: {plugin: keyway_file.FileSecretManager, config: {directory: relative}}\n    all: {chain: [us, bad]}\n";
+    let config = place.config("all", &format!("{TWO_FOLDERS}{broken}")).unwrap();
+    let loaded = std::sync::Mutex::new(Vec::new());
+    let error = registry::load_with(&config, |_, plugin| {
+        loaded.lock().unwrap().push(plugin.clone());
+        plugin
+    });
+    let error = format!("{:#}", anyhow::Error::new(error.await.err().unwrap()));
+    assert!(error.contains("config.directory: relative is a relative path"), "{error}");
+    let loaded = loaded.into_inner().unwrap();
+    assert_eq!(loaded.len(), 1);
+    let read = loaded[0].async_read_secret(&ReadRequest::new("key").unwrap()).await;
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Unavailable);
+}
