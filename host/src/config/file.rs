@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::units::{Number, OneOrMany, Size, Span};
+use super::{
+    service::{Audit, Budget, Cache, Retry},
+    units::{Number, OneOrMany, Size, Span},
+};
 
 /// What `key_management_settings` may hold, as LiteLLM knows it.
 pub(super) const KEY_MANAGEMENT_KEYS: [&str; 17] = [
@@ -116,6 +119,10 @@ pub(super) struct Keyway {
     pub(super) strict_config: Option<bool>,
     pub(super) trust: Option<Trust>,
     pub(super) max_body: Option<Size>,
+    pub(super) cache: Option<Cache>,
+    pub(super) budget: Option<Budget>,
+    pub(super) retry: Option<Retry>,
+    pub(super) audit: Option<Audit>,
 }
 
 #[derive(Default, Deserialize)]

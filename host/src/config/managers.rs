@@ -13,6 +13,7 @@ use super::{
     file::{self, Isolation, OnError, Require},
     location::join_key,
     node::Node,
+    service::{self, ServiceSettings},
 };
 
 /// The largest body of a gateway request when `keyway.max_body` says nothing (50 MiB).
@@ -34,6 +35,8 @@ pub struct KeywaySettings {
     pub trust: TrustRequirement,
     /// The largest body that the gateway takes, in bytes.
     pub max_body: u64,
+    /// What stands before a manager: cache, budget, retries, audit log.
+    pub service: ServiceSettings,
 }
 
 /// What a plugin's file must show before it is loaded.
@@ -118,6 +121,14 @@ pub(super) fn settings(raw: &file::Keyway, root: &Node, dir: &Path) -> Result<Ke
         strict_config: raw.strict_config.unwrap_or_default(),
         trust,
         max_body,
+        service: service::settings(
+            raw.cache.as_ref(),
+            raw.budget.as_ref(),
+            raw.retry.as_ref(),
+            raw.audit.as_ref(),
+            root,
+            dir,
+        )?,
     })
 }
 

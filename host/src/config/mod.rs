@@ -15,6 +15,7 @@ mod models;
 mod nearest;
 mod node;
 mod reference;
+mod service;
 mod setting;
 mod substitute;
 mod units;
@@ -46,6 +47,7 @@ pub use self::{
     managers::{DEFAULT_MAX_BODY, DEFAULT_MAX_IN_FLIGHT, KeywaySettings, ManagerSettings, TrustRequirement},
     models::{Model, Param, RouterSettings},
     reference::{OIDC_PREFIX, PREFIX, Reference, is_reference},
+    service::{AuditSettings, CacheSettings, RetrySettings, ServiceSettings},
     setting::Setting,
 };
 

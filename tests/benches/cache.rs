@@ -1,0 +1,2 @@
+//! What a cached read costs.
+fn main() {}
