@@ -1,3 +1,4 @@
 //! What the tests share: plugins that are built as a vendor would build them, and the contract that all must keep.
 
 pub mod build;
+pub mod scripted;

@@ -1,0 +1,13 @@
+//! The layers before a manager, each alone and all together, on a clock that the tests turn.
+
+mod audit;
+mod breaker;
+mod cache;
+mod changes;
+mod limit;
+mod model;
+mod outages;
+mod policy;
+mod retry;
+mod stack;
+mod support;
