@@ -9,7 +9,7 @@ use keyway::{
         with_caller,
     },
 };
-use keyway_plugin_api::{DeleteRequest, ErrorKind, SecretManager as _, WriteRequest};
+use keyway_plugin_api::{DeleteRequest, ErrorKind, WriteRequest};
 use keyway_tests::scripted::Scripted;
 
 use crate::support::{pass, request, seconds, settings, settle};

@@ -7,14 +7,14 @@ use keyway::{
 use keyway_plugin_api::{ErrorKind, ReadRequest, Result};
 use keyway_tests::scripted::Scripted;
 
-pub const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub fn seconds(seconds: u64) -> Duration {
+pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// Times that tell the phases of an entry apart: refreshed ahead from 72 s to 88 s, expired at 100 s, stale until 1000 s.
-pub fn settings() -> CacheSettings {
+pub(crate) fn settings() -> CacheSettings {
     CacheSettings {
         ttl: seconds(100),
         refresh_ahead: 0.8,
@@ -25,32 +25,32 @@ pub fn settings() -> CacheSettings {
     }
 }
 
-pub fn cache_of(manager: &Arc<Scripted>) -> Cache {
+pub(crate) fn cache_of(manager: &Arc<Scripted>) -> Cache {
     Cache::new(manager.clone(), settings(), TIMEOUT, CacheMetrics::default())
 }
 
-pub fn request(name: &str) -> ReadRequest {
+pub(crate) fn request(name: &str) -> ReadRequest {
     ReadRequest::new(name).unwrap()
 }
 
-pub async fn read(cache: &Cache, name: &str) -> Result<Cached> {
+pub(crate) async fn read(cache: &Cache, name: &str) -> Result<Cached> {
     cache.read_cached(&request(name)).await
 }
 
 /// The value as text, or the class of the error.
-pub async fn value(cache: &Cache, name: &str) -> Result<String, ErrorKind> {
+pub(crate) async fn value(cache: &Cache, name: &str) -> Result<String, ErrorKind> {
     match read(cache, name).await {
         Ok(cached) => Ok(cached.value.expose_str().unwrap().to_owned()),
         Err(error) => Err(error.kind()),
     }
 }
 
-pub async fn pass(time: Duration) {
+pub(crate) async fn pass(time: Duration) {
     tokio::time::advance(time).await;
 }
 
 /// Lets tasks in the background run to where they wait for time.
-pub async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }

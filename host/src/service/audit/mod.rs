@@ -143,7 +143,7 @@ impl AuditLog {
         let line = event.line();
         if !self.required {
             if self.messages.try_send(Message::Line(line, None)).is_err() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.lose();
             }
             return Ok(());
         }
@@ -160,6 +160,14 @@ impl AuditLog {
     pub fn reopen(&self) {
         if self.messages.try_send(Message::Reopen).is_err() {
             tracing::error!("the audit log is too far behind to be opened anew; try again");
+        }
+    }
+
+    /// Counts a line for which there was no room in the queue, and says so now and then.
+    fn lose(&self) {
+        let lost = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        if lost % 1000 == 1 {
+            tracing::warn!(lost, "the disk is too slow for the audit log, which loses lines");
         }
     }
 

@@ -26,7 +26,7 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest time to live: a hundred years, with which arithmetic is safe.
-const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub(super) const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// An entry. Readers of a fresh value touch `known` alone, which takes no lock.
 #[derive(Default)]
