@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
+    service::{Audit, Budget, Cache, Retry},
     startup::Startup,
     units::{Number, OneOrMany, Size, Span},
 };
@@ -131,6 +132,10 @@ pub(super) struct Keyway {
     pub(super) trust: Option<Trust>,
     pub(super) max_body: Option<Size>,
     pub(super) startup: Option<Startup>,
+    pub(super) cache: Option<Cache>,
+    pub(super) budget: Option<Budget>,
+    pub(super) retry: Option<Retry>,
+    pub(super) audit: Option<Audit>,
 }
 
 #[derive(Default, Deserialize)]

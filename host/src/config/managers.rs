@@ -15,6 +15,7 @@ use super::{
     groups,
     location::join_key,
     node::Node,
+    service::{self, ServiceSettings},
     startup::StartupSettings,
 };
 
@@ -39,6 +40,8 @@ pub struct KeywaySettings {
     pub max_body: u64,
     /// What a start does while secrets are missing.
     pub startup: StartupSettings,
+    /// What stands before a manager: cache, budget, retries, audit log.
+    pub service: ServiceSettings,
 }
 
 /// What a plugin's file must show before it is loaded.
@@ -178,6 +181,14 @@ pub(super) fn settings(raw: &file::Keyway, root: &Node, dir: &Path) -> Result<Ke
         trust,
         max_body,
         startup: raw.startup.as_ref().map(StartupSettings::from).unwrap_or_default(),
+        service: service::settings(
+            raw.cache.as_ref(),
+            raw.budget.as_ref(),
+            raw.retry.as_ref(),
+            raw.audit.as_ref(),
+            root,
+            dir,
+        )?,
     })
 }
 

@@ -16,6 +16,7 @@ mod models;
 mod nearest;
 mod node;
 mod reference;
+mod service;
 mod setting;
 mod startup;
 mod substitute;
@@ -51,6 +52,7 @@ pub use self::{
     },
     models::{Model, Param, RouterSettings},
     reference::{OIDC_PREFIX, PREFIX, Reference, is_reference},
+    service::{AuditSettings, CacheSettings, RetrySettings, ServiceSettings},
     setting::Setting,
     startup::{OnMissing, StartupSettings},
 };

@@ -1,0 +1,187 @@
+//! What the cache before a manager costs: a read that hits, one call for a thousand waiters, a start with 100,000
+//! references, and the memory of a million entries.
+//!
+//! `cargo bench -p keyway-tests --bench cache`; the memory is printed first.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and ends when something fails"
+)]
+
+use std::{
+    fs,
+    hint::black_box,
+    sync::{Arc, Barrier},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::future::join_all;
+use keyway::{
+    config::{AccessMode, CacheSettings, Env, OnError, Reference},
+    service::{Cache, Metrics, Policy, Resolver, Stack, StackSettings, metrics::CacheMetrics},
+};
+use keyway_plugin_api::{OptionalParams, ReadRequest, Result, Secret, SecretManager};
+use tokio::runtime::Runtime;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const VALUE: &str = "sk-test-not-a-key-sk-test-not-a-key";
+
+/// Answers every read at once with the same value.
+struct Instantly;
+
+#[async_trait]
+impl SecretManager for Instantly {
+    async fn async_read_secret(&self, _: &ReadRequest) -> Result<Secret> {
+        Ok(Secret::from(VALUE))
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+}
+
+fn cache(runtime: &Runtime, max_entries: u64) -> Cache {
+    let _entered = runtime.enter();
+    let settings = CacheSettings { max_entries, ..CacheSettings::default() };
+    Cache::new(Arc::new(Instantly), settings, TIMEOUT, CacheMetrics::default())
+}
+
+fn request(index: usize) -> ReadRequest {
+    let params =
+        OptionalParams::from_json(r#"{"custom_secret_manager":"my_secret_manager.InMemorySecretManager"}"#);
+    ReadRequest { optional_params: params, ..ReadRequest::new(format!("OPENAI_API_KEY_{index}")).unwrap() }
+}
+
+fn read_hit(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let cache = cache(&runtime, 10_000);
+    let requests: Vec<_> = (0..64).map(request).collect();
+    runtime.block_on(async {
+        for request in &requests {
+            cache.read_cached(request).await.unwrap();
+        }
+    });
+    // Polled here, so that the runtime's own cost does not count.
+    let read = |request: &ReadRequest| futures_util::FutureExt::now_or_never(cache.read_cached(request));
+    criterion.bench_function("cached read, 1 thread", |bench| {
+        let mut next = (0..64).cycle();
+        bench.iter(|| black_box(read(&requests[next.next().unwrap_or_default()])));
+    });
+    criterion.bench_function("cached read, 2 threads, one name", |bench| {
+        bench.iter_custom(|times| two_threads(times, |_, _| drop(black_box(read(&requests[0])))));
+    });
+    criterion.bench_function("cached read, 2 threads, 64 names", |bench| {
+        let read = |thread: usize, time: u64| {
+            drop(black_box(read(&requests[(thread * 32 + time as usize % 32) % 64])));
+        };
+        bench.iter_custom(|times| two_threads(times, read));
+    });
+    let stack = {
+        let _entered = runtime.enter();
+        let settings = StackSettings {
+            name: "vault".to_owned(),
+            timeout: TIMEOUT,
+            max_in_flight: 64,
+            access: Default::default(),
+            service: Default::default(),
+        };
+        Stack::new(Arc::new(Instantly), settings, &Metrics::new(), None)
+    };
+    runtime.block_on(stack.read(&requests[0])).unwrap();
+    criterion.bench_function("read through all layers, 1 thread", |bench| {
+        bench.iter(|| black_box(futures_util::FutureExt::now_or_never(stack.read(&requests[0]))));
+    });
+}
+
+/// The time that each of two threads takes for so many reads.
+fn two_threads(times: u64, read: impl Fn(usize, u64) + Sync) -> Duration {
+    let barrier = Barrier::new(2);
+    let run = |thread| {
+        barrier.wait();
+        let start = Instant::now();
+        for time in 0..times {
+            read(thread, time);
+        }
+        start.elapsed()
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(1));
+        run(0).max(other.join().unwrap())
+    })
+}
+
+fn single_flight(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let cache = cache(&runtime, 10_000);
+    let request = request(0);
+    criterion.bench_function("one call for 1,000 waiters", |bench| {
+        bench.iter(|| {
+            cache.invalidate(&request.name);
+            runtime.block_on(join_all((0..1000).map(|_| cache.read_cached(&request))))
+        });
+    });
+}
+
+fn start(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let references: Vec<Reference> = (0..100_000)
+        .map(|index| Reference::new(format!("os.environ/SECRET_{index}"), Vec::new()).unwrap())
+        .collect();
+    let policy = Policy {
+        access_mode: AccessMode::ReadOnly,
+        hosted_keys: None,
+        primary_secret_name: None,
+        on_error: OnError::Fail,
+        optional_params: OptionalParams::NONE,
+        timeout: TIMEOUT,
+        max_in_flight: 64,
+    };
+    let none: [(&str, &str); 0] = [];
+    let env = Env::from_vars(none);
+    let mut group = criterion.benchmark_group("start");
+    group.sample_size(10);
+    group.bench_function("100,000 references resolved through the cache", |bench| {
+        bench.iter(|| {
+            let cache: Arc<dyn SecretManager> = Arc::new(cache(&runtime, 200_000));
+            let resolver = Resolver::new(Some(("vault".to_owned(), cache)), policy.clone(), env.clone());
+            let outcomes = runtime.block_on(resolver.resolve_all(&references));
+            assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()));
+        });
+    });
+    group.finish();
+}
+
+fn memory(_: &mut Criterion) {
+    const ENTRIES: usize = 1_000_000;
+    let runtime = runtime();
+    let cache = cache(&runtime, 2 * ENTRIES as u64);
+    let before = resident();
+    runtime.block_on(async {
+        for index in 0..ENTRIES {
+            cache.read_cached(&request(index)).await.unwrap();
+        }
+    });
+    assert_eq!(cache.extent().0, ENTRIES as u64);
+    let (Some(before), Some(after)) = (before, resident()) else {
+        println!("memory: this system does not say how much a process uses");
+        return;
+    };
+    let bytes = after.saturating_sub(before) / ENTRIES;
+    println!(
+        "memory: {bytes} bytes an entry with {ENTRIES} entries, names of 21 and values of {} bytes included",
+        VALUE.len()
+    );
+}
+
+/// The bytes of memory that this process has, where the system says so.
+fn resident() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
+}
+
+criterion_group!(benches, memory, read_hit, single_flight, start);
+criterion_main!(benches);
