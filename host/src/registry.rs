@@ -1,6 +1,6 @@
 //! The managers of a configuration, by name: where a configuration's words become loaded plugins.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use keyway_plugin_api::{Error, ErrorKind, ReadRequest, SecretManager};
 use serde_json::Value;
@@ -8,25 +8,29 @@ use serde_json::Value;
 use crate::{
     config::{
         Absent, Config, KeyManagement, ManagerSettings, ManagerSource, PREFIX, PluginSettings,
-        TrustRequirement,
+        ServiceSettings, TrustRequirement,
     },
     loader::{
         self, LoadError, LoadReport, OpenError, PluginSpec,
         verify::{FileHash, Require, TrustPolicy},
     },
-    service::{Chain, Member, Replicas},
+    service::{
+        AccessPolicy, AuditLog, Chain, Member, Metrics, Replicas, Stack, StackSettings, audit::AuditError,
+        limit::Limit,
+    },
 };
 
 /// The managers of a configuration, each of them running once.
 pub struct Managers {
     /// The name of the one that the configuration selects.
     pub name: String,
-    /// The one that the configuration selects.
-    pub manager: Arc<dyn SecretManager>,
+    /// What stands before the one that the configuration selects; all use goes through it.
+    pub stack: Stack,
     /// What was loaded, and how it was verified: a plugin each, those of a group included.
     pub reports: Vec<LoadReport>,
     /// Each replica set and its name, to see what waits for repair.
     pub replica_sets: Vec<(String, Arc<Replicas>)>,
+    audit: Option<AuditLog>,
     /// All of them, each after those that it needs.
     all: Vec<Arc<dyn SecretManager>>,
 }
@@ -38,6 +42,9 @@ pub enum RegistryError {
     /// A plugin cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The manager that has another one's settings failed.
     #[error(
         "cannot resolve {reference} in the config of the manager {manager}: the manager {from} (secrets_from) failed"
@@ -89,32 +96,33 @@ impl Managers {
     /// Ends all of them, each before those that it needs.
     pub async fn shutdown(&self) {
         end(&self.all).await;
+        if let Some(audit) = &self.audit {
+            audit.flush().await;
+        }
+    }
+
+    /// Opens the audit log's file anew, which somebody has moved away.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = &self.audit {
+            audit.reopen();
+        }
     }
 }
 
-/// Loads the managers that the configuration uses; `None` when it uses none.
+/// Loads the managers that the configuration uses, with the layers of the service before them; `None` when it uses none.
+/// Must be called inside the tokio runtime that is to run their calls.
 ///
 /// # Errors
 /// [`RegistryError`]; nothing is left running then.
-pub async fn load(config: &Config) -> Result<Option<Managers>, RegistryError> {
-    load_with(config, |_settings, plugin| plugin).await
-}
-
-/// As [`load`], with what `wrap` makes of each plugin in its place: limits and retries that hold for each member of
-/// a group by itself.
-///
-/// # Errors
-/// As [`load`].
-pub async fn load_with(
-    config: &Config,
-    wrap: impl Fn(&ManagerSettings, Arc<dyn SecretManager>) -> Arc<dyn SecretManager> + Send + Sync,
-) -> Result<Option<Managers>, RegistryError> {
+pub async fn load(config: &Config, metrics: &Metrics) -> Result<Option<Managers>, RegistryError> {
     let Some(settings) = &config.key_management else { return Ok(None) };
+    let audit = config.keyway.service.audit.as_ref().map(AuditLog::open).transpose()?;
     let mut loading = Loading::default();
-    match loading.all(config, settings, &wrap).await {
+    match loading.all(config, settings).await {
         Ok(manager) => Ok(Some(Managers {
             name: settings.manager.name.clone(),
-            manager,
+            stack: stack(config, settings, manager, metrics, audit.clone()),
+            audit,
             reports: loading.reports,
             replica_sets: loading.replica_sets,
             all: loading.running,
@@ -124,6 +132,44 @@ pub async fn load_with(
             Err(error)
         }
     }
+}
+
+fn stack(
+    config: &Config,
+    settings: &KeyManagement,
+    manager: Arc<dyn SecretManager>,
+    metrics: &Metrics,
+    audit: Option<AuditLog>,
+) -> Stack {
+    let access = AccessPolicy {
+        access_mode: settings.access_mode,
+        hosted_keys: settings.hosted_keys.as_ref().map(|names| names.iter().cloned().collect()),
+        primary_secret_name: settings.primary_secret_name.clone(),
+    };
+    // The budget is each plugin's own, see `limited`; what is left here is the deadline.
+    let service = ServiceSettings { calls_per_minute: None, ..config.keyway.service.clone() };
+    let settings = StackSettings {
+        name: settings.manager.name.clone(),
+        timeout: settings.manager.timeout,
+        max_in_flight: in_flight(&settings.manager),
+        access,
+        service,
+    };
+    Stack::new(manager, settings, metrics, audit)
+}
+
+/// Holds one plugin to its own limits, whatever group it is in.
+fn limited(
+    config: &Config,
+    settings: &ManagerSettings,
+    plugin: Arc<dyn SecretManager>,
+) -> Arc<dyn SecretManager> {
+    let calls = settings.calls_per_minute.map(NonZeroU32::get).or(config.keyway.service.calls_per_minute);
+    Arc::new(Limit::new(&settings.name, plugin, settings.timeout, in_flight(settings), calls))
+}
+
+fn in_flight(settings: &ManagerSettings) -> usize {
+    usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX)
 }
 
 async fn end(managers: &[Arc<dyn SecretManager>]) {
@@ -145,19 +191,17 @@ impl Loading {
         &mut self,
         config: &Config,
         settings: &KeyManagement,
-        wrap: &(impl Fn(&ManagerSettings, Arc<dyn SecretManager>) -> Arc<dyn SecretManager> + Send + Sync),
     ) -> Result<Arc<dyn SecretManager>, RegistryError> {
         for needed in &settings.needed {
-            self.one(config, needed, wrap).await?;
+            self.one(config, needed).await?;
         }
-        self.one(config, &settings.manager, wrap).await
+        self.one(config, &settings.manager).await
     }
 
     async fn one(
         &mut self,
         config: &Config,
         settings: &ManagerSettings,
-        wrap: &(impl Fn(&ManagerSettings, Arc<dyn SecretManager>) -> Arc<dyn SecretManager> + Send + Sync),
     ) -> Result<Arc<dyn SecretManager>, RegistryError> {
         let members = || settings.members().iter().filter_map(|name| self.members.get(name).cloned());
         let manager: Arc<dyn SecretManager> = match &settings.source {
@@ -168,7 +212,7 @@ impl Loading {
                     tracing::warn!(manager = report.name, "{warning}");
                 }
                 self.reports.push(report);
-                wrap(settings, manager)
+                limited(config, settings, manager)
             }
             ManagerSource::Chain { on_error, .. } => Arc::new(Chain::new(members().collect(), *on_error)),
             ManagerSource::Replicas { .. } => {
@@ -222,7 +266,7 @@ fn spec(config: &Config, settings: &ManagerSettings, plugin: &PluginSettings, gi
         config: given,
         trust,
         timeout: settings.timeout,
-        max_in_flight: usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX),
+        max_in_flight: in_flight(settings),
     }
 }
 

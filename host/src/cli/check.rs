@@ -7,7 +7,7 @@ use crate::{
     config::{self, Config, Reference},
     loader::LoadReport,
     registry,
-    service::{Outcome, Policy, Resolver, resolver},
+    service::{Caller, Metrics, Outcome, Policy, Resolver, resolver, with_caller},
     startup::StartError,
 };
 
@@ -25,14 +25,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{}: {warning}", config.path.display());
     }
-    let manager = registry::load(&config).await.map_err(Failure::managers)?;
+    let manager = registry::load(&config, &Metrics::new()).await.map_err(Failure::managers)?;
     let reports = manager.iter().flat_map(|manager| &manager.reports);
     for LoadReport { name, path, sha256, layout, .. } in reports {
         Failure::note(&format!("{name} is {}, layout {layout}, sha256 {sha256}", path.display()));
     }
-    let named = manager.as_ref().map(|loaded| (loaded.name.clone(), loaded.manager.clone()));
+    let named = manager.as_ref().map(|loaded| (loaded.name.clone(), loaded.stack.manager()));
     let resolver = Resolver::new(named, Policy::new(&config), config.env.clone());
-    let outcomes = resolver.resolve_all(&config.references).await;
+    let outcomes = with_caller(Caller::Cli, resolver.resolve_all(&config.references)).await;
     if let Some(manager) = manager {
         manager.shutdown().await;
     }

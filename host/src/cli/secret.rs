@@ -15,6 +15,7 @@ use super::Failure;
 use crate::{
     config::{self, AccessMode, Config, KeyManagement},
     registry,
+    service::{Caller, Metrics, with_caller},
 };
 
 /// What can be done with a secret.
@@ -100,12 +101,14 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let name = secret_name(&target.name).map_err(Failure::wrong)?;
     let settings = settings(&config, writes).map_err(Failure::wrong)?;
     let operation = operation(command, &name).map_err(Failure::wrong)?;
-    let Some(loaded) = registry::load(&config).await.map_err(Failure::managers)? else {
+    let Some(loaded) = registry::load(&config, &Metrics::new()).await.map_err(Failure::managers)? else {
         return Err(Failure::wrong(no_manager(&config)));
     };
-    let what = operation.verb();
-    let done = match operation.is_implemented(loaded.manager.capabilities()) {
-        Ok(()) => operate(operation, name.clone(), settings, loaded.manager.as_ref()).await,
+    let (what, manager) = (operation.verb(), loaded.stack.manager());
+    let done = match operation.is_implemented(manager.capabilities()) {
+        Ok(()) => {
+            with_caller(Caller::Cli, operate(operation, name.clone(), settings, manager.as_ref())).await
+        }
         Err(error) => Err(error),
     };
     loaded.shutdown().await;

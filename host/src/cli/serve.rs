@@ -149,6 +149,7 @@ async fn reload_on_hangup(host: &Host) {
         match signal(SignalKind::hangup()) {
             Ok(mut hangup) => {
                 while hangup.recv().await.is_some() {
+                    host.reopen_audit();
                     // The refusal is in the log and in the status.
                     let _ = host.reload("SIGHUP").await;
                 }

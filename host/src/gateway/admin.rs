@@ -1,10 +1,10 @@
-//! `/keyway/status` and `/keyway/reload`: for whoever has the master key.
+//! `/keyway/status` and `/keyway/reload`, for whoever has the master key, and `/metrics`.
 
 use async_trait::async_trait;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use crate::gateway::{auth::authorize, error::GatewayError, state::Gateway};
 pub trait Admin: Send + Sync {
     /// What is running, as JSON; never a value of a secret.
     fn status(&self) -> Value;
+
+    /// The metrics, as Prometheus reads them.
+    fn metrics(&self) -> String;
 
     /// Builds the configuration anew and uses it from the next request on.
     ///
@@ -47,4 +50,11 @@ pub(super) async fn reload(
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
         }
     }
+}
+
+/// Needs no key, as Prometheus has none by default: there are classes, names of managers and numbers in it, and no more.
+pub(super) async fn metrics(State(gateway): State<Gateway>) -> Result<Response, GatewayError> {
+    let admin = gateway.admin().ok_or(GatewayError::NoAdmin)?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], admin.metrics()).into_response())
 }

@@ -64,6 +64,10 @@ pub(super) async fn forward(
     }
 }
 
+/// How long the upstream took to the head of the answer that is passed on; an extension of the answer.
+#[derive(Clone, Copy)]
+pub(super) struct UpstreamLatency(pub(super) Duration);
+
 /// One caller's request.
 struct Call<'a> {
     state: &'a GatewayState,
@@ -143,8 +147,9 @@ impl Call<'_> {
         request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Limit), Failure> {
         let limit = self.limit(deployment);
-        let deadline = Instant::now() + limit;
-        let answer = match timeout_at(deadline, self.state.upstream.request(request)).await {
+        let started = Instant::now();
+        let deadline = started + limit;
+        let mut answer = match timeout_at(deadline, self.state.upstream.request(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 let cause = causes(&error);
@@ -158,6 +163,7 @@ impl Call<'_> {
                 return Err(Failure::of_connection(GatewayError::UpstreamTimeout { model, after: limit }));
             }
         };
+        answer.extensions_mut().insert(UpstreamLatency(started.elapsed()));
         let limit = if self.body.is_stream() { Limit::Silence(limit) } else { Limit::Until(deadline) };
         Ok((answer, limit))
     }

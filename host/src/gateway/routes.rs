@@ -26,6 +26,7 @@ pub(super) fn router(gateway: Gateway) -> Router {
         .route("/health/liveliness", get(liveliness))
         .route("/health/liveness", get(liveliness))
         .route("/health/readiness", get(readiness))
+        .route("/metrics", get(admin::metrics))
         .route("/keyway/status", get(admin::status))
         .route("/keyway/reload", post(admin::reload));
     for prefix in ["", "/v1"] {
@@ -48,6 +49,7 @@ pub(super) fn label(path: &str) -> &'static str {
         "/embeddings" => "embeddings",
         path if path == "/models" || path.starts_with("/models/") => "models",
         path if path.starts_with("/health/") => "health",
+        "/metrics" => "metrics",
         path if path.starts_with("/keyway/") => "admin",
         _ => "unknown",
     }

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tracing::{Instrument, field::Empty};
 
-use crate::gateway::{routes, state::Gateway};
+use crate::gateway::{forward::UpstreamLatency, routes, state::Gateway};
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,10 +58,10 @@ pub async fn serve(
         while connections.try_join_next().is_some() {}
         let service = service.clone();
         let connection = builder
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| observe(service.clone(), request)),
-            )
+            .serve_connection(TokioIo::new(stream), {
+                let gateway = gateway.clone();
+                service_fn(move |request| observe(service.clone(), gateway.clone(), request))
+            })
             .into_owned();
         let connection = graceful.watch(connection);
         connections.spawn(async move {
@@ -115,6 +115,7 @@ fn is_the_callers(error: &io::Error) -> bool {
 /// Answers a request inside its span. The latency is that of the answer's head.
 async fn observe(
     service: TowerToHyperService<Router>,
+    gateway: Gateway,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let started = Instant::now();
@@ -128,7 +129,10 @@ async fn observe(
     );
     let response = service.call(request).instrument(span.clone()).await?;
     span.record("status", response.status().as_u16());
-    span.record("latency_us", u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+    let latency = started.elapsed();
+    span.record("latency_us", u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+    let upstream = response.extensions().get::<UpstreamLatency>().map(|latency| latency.0);
+    gateway.state().metrics.observe(response.status().as_u16(), latency, upstream);
     span.in_scope(|| tracing::debug!("answered"));
     Ok(response)
 }

@@ -19,7 +19,7 @@ use crate::{
         table::{RouteError, RouteTable, RouterSettings},
         upstream::{self, Upstream},
     },
-    service::SecretHandle,
+    service::{SecretHandle, metrics::GatewayMetrics},
 };
 
 /// The largest request body that is accepted when the configuration says nothing: 50 MiB.
@@ -42,6 +42,8 @@ pub struct Settings {
     pub health: Option<Arc<dyn SecretManager>>,
     /// How long requests in flight may take to finish after the stop signal.
     pub drain: Duration,
+    /// Where requests are counted.
+    pub metrics: GatewayMetrics,
     /// What must live as long as any request that was accepted under this state.
     pub held: Option<Arc<dyn Send + Sync>>,
 }
@@ -56,6 +58,7 @@ impl Settings {
             max_body: DEFAULT_MAX_BODY,
             health: None,
             drain: DEFAULT_DRAIN,
+            metrics: GatewayMetrics::default(),
             held: None,
         }
     }
@@ -121,6 +124,7 @@ pub struct GatewayState {
     pub(super) max_body: usize,
     pub(super) health: Health,
     pub(super) drain: Duration,
+    pub(super) metrics: GatewayMetrics,
     _held: Option<Arc<dyn Send + Sync>>,
 }
 
@@ -130,7 +134,7 @@ impl GatewayState {
     /// # Errors
     /// When aliases or fallbacks lead nowhere, or when TLS is needed and has no roots.
     pub fn new(settings: Settings) -> Result<Arc<Self>, GatewayStateError> {
-        let Settings { master_key, deployments, router, max_body, health, drain, held } = settings;
+        let Settings { master_key, deployments, router, max_body, health, drain, metrics, held } = settings;
         let table = RouteTable::new(deployments, &router)?;
         let needs_tls = table.deployments().any(|deployment| deployment.target.is_tls());
         let upstream = upstream::client(needs_tls).map_err(GatewayStateError::CaCertificates)?;
@@ -143,6 +147,7 @@ impl GatewayState {
             upstream,
             max_body,
             drain,
+            metrics,
             _held: held,
         }))
     }

@@ -22,7 +22,7 @@ use keyway_plugin_api::{Error, ReadRequest, Result, SecretManager};
 use super::{
     audit::{AuditLog, Audited, Event, Happening},
     breaker::{Breaker, BreakerState},
-    cache::{Cache, Cached},
+    cache::{Cache, Cached, FreshReads},
     caller::current_caller,
     limit::Limit,
     metrics::{Metered, Metrics, Reading},
@@ -34,6 +34,7 @@ use crate::config::ServiceSettings;
 /// A manager with everything that stands before it.
 pub struct Stack {
     manager: Arc<dyn SecretManager>,
+    fresh: Arc<dyn SecretManager>,
     name: String,
     policy: Arc<AccessPolicy>,
     cache: Cache,
@@ -78,7 +79,9 @@ impl Stack {
         let cache = Cache::new(retried, service.cache, timeout, metrics.cache(&name));
         let guarded = Arc::new(Guarded::new(Arc::new(cache.clone()), Arc::clone(&policy)));
         let manager = audited(guarded, Happening::HandedOut);
-        let stack = Self { manager, name, policy, cache, breaker, audit };
+        let guarded = Arc::new(Guarded::new(Arc::new(FreshReads(cache.clone())), Arc::clone(&policy)));
+        let fresh = audited(guarded, Happening::HandedOut);
+        let stack = Self { manager, fresh, name, policy, cache, breaker, audit };
         stack.show(metrics);
         stack
     }
@@ -86,6 +89,11 @@ impl Stack {
     /// All layers as a secret manager.
     pub fn manager(&self) -> Arc<dyn SecretManager> {
         Arc::clone(&self.manager)
+    }
+
+    /// The same for reads that must not be answered from the cache, by those who keep the values themselves.
+    pub fn fresh(&self) -> Arc<dyn SecretManager> {
+        Arc::clone(&self.fresh)
     }
 
     /// Reads a secret through policy, cache and audit log without copying its value.

@@ -17,7 +17,9 @@ use crate::{
     gateway::{GatewayState, Settings},
     loader::{LoadError, LoadReport, OpenError},
     registry::{self, Managers, RegistryError},
-    service::{Freshness, Keeper, Outcome, Policy, Resolver, SecretHandle, Unresolved},
+    service::{
+        Caller, Freshness, Keeper, Metrics, Outcome, Policy, Resolver, SecretHandle, Unresolved, with_caller,
+    },
 };
 
 /// How often a start that waits tries again.
@@ -48,13 +50,14 @@ impl Generation {
     pub(super) async fn start(
         number: u64,
         config: &Config,
+        metrics: &Metrics,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         if config.master_key.as_ref().is_none_or(is_empty) {
             return Err(StartError::no_master_key(config));
         }
         let deadline = tokio::time::Instant::now() + config.keyway.startup.deadline;
-        let managers = load(config, deadline).await?.map(Arc::new);
-        match Self::assemble(number, config, managers.clone(), deadline).await {
+        let managers = load(config, metrics, deadline).await?.map(Arc::new);
+        match Self::assemble(number, config, metrics, managers.clone(), deadline).await {
             Ok(ready) => Ok(ready),
             Err(error) => {
                 if let Some(managers) = managers {
@@ -68,20 +71,21 @@ impl Generation {
     async fn assemble(
         number: u64,
         config: &Config,
+        metrics: &Metrics,
         managers: Option<Arc<Managers>>,
         deadline: tokio::time::Instant,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
-        let named = managers.as_ref().map(|managers| (managers.name.clone(), Arc::clone(&managers.manager)));
+        let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
         let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let outcomes = resolve(config, &resolver, deadline).await?;
+        let outcomes = with_caller(Caller::Startup, resolve(config, &resolver, deadline)).await?;
         let mut handles = Handles::default();
         let kept: Vec<(Arc<SecretHandle>, Outcome)> = outcomes
             .into_iter()
             .filter(|outcome| outcome.reference.is_required())
             .map(|outcome| (handles.add(&outcome.reference), outcome))
             .collect();
-        let keeper = Keeper::new(resolver, Freshness::default(), kept);
-        let health = managers.as_ref().map(|managers| Arc::clone(&managers.manager));
+        let keeper = Keeper::new(resolver, freshness(config), kept);
+        let health = managers.as_ref().map(|managers| managers.stack.manager());
         let settings = assemble::settings(config, &handles, health)?;
         let generation = Arc::new(Generation {
             number,
@@ -92,17 +96,22 @@ impl Generation {
             managers: Mutex::new(managers),
             runtime: Handle::current(),
         });
-        let state = GatewayState::new(Settings { held: Some(generation.clone()), ..settings })?;
-        tokio::spawn(Keeper::run(Arc::downgrade(&generation.keeper)));
+        let held = Some(generation.clone() as Arc<dyn Send + Sync>);
+        let state = GatewayState::new(Settings { held, metrics: metrics.gateway(), ..settings })?;
+        tokio::spawn(with_caller(Caller::Refresh, Keeper::run(Arc::downgrade(&generation.keeper))));
         Ok((generation, state))
     }
 
     /// Asks the manager whether it can be used.
     pub(super) async fn probe(&self) -> Result<(), StartError> {
-        let managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(managers) = managers else { return Ok(()) };
+        let Some(managers) = self.managers() else { return Ok(()) };
         let unhealthy = |source| StartError::Unhealthy { manager: managers.name.clone(), source };
-        managers.manager.health_check().await.map_err(unhealthy)
+        managers.stack.manager().health_check().await.map_err(unhealthy)
+    }
+
+    /// The managers, as long as they were not shut down.
+    pub(super) fn managers(&self) -> Option<Arc<Managers>> {
+        self.managers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Shuts the managers down now.
@@ -123,10 +132,24 @@ impl Drop for Generation {
     }
 }
 
+fn freshness(config: &Config) -> Freshness {
+    let cache = &config.keyway.service.cache;
+    Freshness {
+        ttl: cache.ttl,
+        refresh_ahead: cache.refresh_ahead,
+        stale_ttl: cache.stale_ttl,
+        previous_overlap: cache.previous_overlap,
+    }
+}
+
 /// Loads the manager; a start that may wait tries again while the store cannot be reached.
-async fn load(config: &Config, deadline: tokio::time::Instant) -> Result<Option<Managers>, StartError> {
+async fn load(
+    config: &Config,
+    metrics: &Metrics,
+    deadline: tokio::time::Instant,
+) -> Result<Option<Managers>, StartError> {
     loop {
-        let error = match registry::load(config).await {
+        let error = match registry::load(config, metrics).await {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
         };

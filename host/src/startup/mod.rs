@@ -18,6 +18,7 @@ pub use self::{error::StartError, generation::Generation};
 use crate::{
     config::{self, Config},
     gateway::{Admin, Gateway},
+    service::{Metrics, breaker::BreakerState},
 };
 
 /// A host whose configuration is proven, whose plugin is loaded and whose references are resolved.
@@ -27,6 +28,7 @@ pub struct Host {
 
 struct Running {
     path: PathBuf,
+    metrics: Metrics,
     gateway: Gateway,
     current: RwLock<Arc<Generation>>,
     /// Held while a configuration is built, so that two reloads do not overtake each other.
@@ -48,9 +50,11 @@ impl Host {
     /// # Errors
     /// The first step that fails; the plugin is shut down again then.
     pub async fn start(config: Config) -> Result<Host, StartError> {
-        let (generation, state) = Generation::start(1, &config).await?;
+        let metrics = Metrics::new();
+        let (generation, state) = Generation::start(1, &config, &metrics).await?;
         let running = Arc::new(Running {
             path: config.path,
+            metrics,
             gateway: Gateway::from(state),
             current: RwLock::new(generation),
             building: tokio::sync::Mutex::new(1),
@@ -78,6 +82,13 @@ impl Host {
     /// Why the new configuration cannot be used; the one before it goes on.
     pub async fn reload(&self, trigger: &'static str) -> Result<(), StartError> {
         self.running.reload(trigger).await
+    }
+
+    /// Opens the audit log's file anew, which a log rotation has moved away.
+    pub fn reopen_audit(&self) {
+        if let Some(managers) = self.generation().managers() {
+            managers.reopen_audit();
+        }
     }
 
     /// Reloads whenever the configuration's file has changed; never ends.
@@ -127,7 +138,7 @@ impl Running {
         for warning in &config.warnings {
             tracing::warn!("{}: {warning}", config.path.display());
         }
-        let (generation, state) = Generation::start(number, &config).await?;
+        let (generation, state) = Generation::start(number, &config, &self.metrics).await?;
         generation.probe().await?;
         self.gateway.replace(state);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = generation;
@@ -139,6 +150,7 @@ impl Running {
 impl Admin for Running {
     fn status(&self) -> Value {
         let generation = self.generation();
+        let managers = generation.managers();
         let last_reload = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
         json!({
             "config": shown(&self.path),
@@ -162,8 +174,25 @@ impl Admin for Running {
                 "type": report.type_name,
                 "layout": report.layout.to_string(),
             })).collect::<Vec<_>>(),
+            "breaker": managers.as_ref().map(|managers| match managers.stack.breaker() {
+                BreakerState::Closed => "closed",
+                BreakerState::Open => "open",
+                BreakerState::Probing => "probing",
+            }),
+            "replicas": managers.iter().flat_map(|managers| &managers.replica_sets).map(|(name, set)| json!({
+                "name": name,
+                "members": set.status().iter().map(|lane| json!({
+                    "name": lane.name,
+                    "healthy": lane.healthy,
+                    "waiting_for_repair": lane.repairs.len(),
+                })).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
             "references": generation.keeper.status(),
         })
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
     }
 
     async fn reload(&self) -> Result<(), String> {

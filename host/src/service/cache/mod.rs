@@ -12,6 +12,7 @@
 
 mod change;
 mod clock;
+mod fresh;
 mod key;
 mod manager;
 mod read;
@@ -30,6 +31,7 @@ use keyway_plugin_api::{ErrorKind, OptionalParams, ReadRequest, Result, Secret, 
 use moka::policy::EvictionPolicy;
 use tokio::runtime::Handle;
 
+pub use self::fresh::FreshReads;
 use self::{
     clock::{Clock, Tick},
     key::{Key, Lookup, same_params},
