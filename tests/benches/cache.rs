@@ -66,6 +66,9 @@ fn read_hit(criterion: &mut Criterion) {
     });
     // Polled here, so that the runtime's own cost does not count.
     let read = |request: &ReadRequest| futures_util::FutureExt::now_or_never(cache.read_cached(request));
+    print_median("1 thread", 1, &|_| drop(black_box(read(&requests[0]))));
+    print_median("2 threads, one name", 2, &|_| drop(black_box(read(&requests[0]))));
+    print_median("2 threads, a name each", 2, &|thread| drop(black_box(read(&requests[thread]))));
     criterion.bench_function("cached read, 1 thread", |bench| {
         let mut next = (0..64).cycle();
         bench.iter(|| black_box(read(&requests[next.next().unwrap_or_default()])));
@@ -94,6 +97,31 @@ fn read_hit(criterion: &mut Criterion) {
     criterion.bench_function("read through all layers, 1 thread", |bench| {
         bench.iter(|| black_box(futures_util::FutureExt::now_or_never(stack.read(&requests[0]))));
     });
+}
+
+/// The median of what a read costs, in batches too short to be interrupted often: a busy machine hardly shows in it.
+fn print_median(what: &str, threads: usize, read: &(impl Fn(usize) + Sync)) {
+    const BATCH: u32 = 100;
+    let barrier = Barrier::new(threads);
+    let run = &|thread| {
+        barrier.wait();
+        let batch = || {
+            let start = Instant::now();
+            (0..BATCH).for_each(|_| read(thread));
+            start.elapsed() / BATCH
+        };
+        (0..20_000).map(|_| batch()).collect::<Vec<_>>()
+    };
+    let mut times: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    times.sort();
+    println!(
+        "cached read, {what}: p50 {:?}, p99 {:?}",
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
+    );
 }
 
 /// The time that each of two threads takes for so many reads.
