@@ -16,7 +16,7 @@ use crate::{
     },
     service::{
         AccessPolicy, AuditLog, Chain, Member, Metrics, Replicas, Stack, StackSettings, audit::AuditError,
-        limit::Limit,
+        limit::Limit, metrics::Reading,
     },
 };
 
@@ -118,7 +118,7 @@ pub async fn load(config: &Config, metrics: &Metrics) -> Result<Option<Managers>
     let Some(settings) = &config.key_management else { return Ok(None) };
     let audit = config.keyway.service.audit.as_ref().map(AuditLog::open).transpose()?;
     let mut loading = Loading::default();
-    match loading.all(config, settings).await {
+    match loading.all(config, settings, metrics).await {
         Ok(manager) => Ok(Some(Managers {
             name: settings.manager.name.clone(),
             stack: stack(config, settings, manager, metrics, audit.clone()),
@@ -191,17 +191,19 @@ impl Loading {
         &mut self,
         config: &Config,
         settings: &KeyManagement,
+        metrics: &Metrics,
     ) -> Result<Arc<dyn SecretManager>, RegistryError> {
         for needed in &settings.needed {
-            self.one(config, needed).await?;
+            self.one(config, needed, metrics).await?;
         }
-        self.one(config, &settings.manager).await
+        self.one(config, &settings.manager, metrics).await
     }
 
     async fn one(
         &mut self,
         config: &Config,
         settings: &ManagerSettings,
+        metrics: &Metrics,
     ) -> Result<Arc<dyn SecretManager>, RegistryError> {
         let members = || settings.members().iter().filter_map(|name| self.members.get(name).cloned());
         let manager: Arc<dyn SecretManager> = match &settings.source {
@@ -212,6 +214,10 @@ impl Loading {
                     tracing::warn!(manager = report.name, "{warning}");
                 }
                 self.reports.push(report);
+                let watched = Arc::downgrade(&manager);
+                metrics.watch(Reading::ZombieOperations, &settings.name, move || {
+                    Some(watched.upgrade()?.faults().zombies as f64)
+                });
                 limited(config, settings, manager)
             }
             ManagerSource::Chain { on_error, .. } => Arc::new(Chain::new(members().collect(), *on_error)),
