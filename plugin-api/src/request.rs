@@ -47,6 +47,12 @@ impl SecretName {
     }
 }
 
+impl From<SecretName> for String {
+    fn from(name: SecretName) -> String {
+        name.0.into()
+    }
+}
+
 impl std::ops::Deref for SecretName {
     type Target = str;
 

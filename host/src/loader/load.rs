@@ -1,13 +1,15 @@
 //! From a reference in the configuration to a running instance: every step, in order.
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use keyway_plugin_api::{Capabilities, SecretManager};
+use serde_json::Value;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     LoadedPlugin, OpenError, Verified,
@@ -30,7 +32,7 @@ pub struct PluginSpec {
     /// Where to look beside it, in order.
     pub plugin_dirs: Vec<PathBuf>,
     /// The JSON object that the plugin is given.
-    pub config: serde_json::Value,
+    pub config: Value,
     /// What the file must show before it is loaded.
     pub trust: TrustPolicy,
     /// How long making the instance may take.
@@ -142,11 +144,13 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         setting,
         config_dir,
         plugin_dirs,
-        config,
+        mut config,
         trust,
         timeout,
         max_in_flight,
     } = spec;
+    // Wiped when it has been passed on, or will not be; what `config` was copied from is its owner's affair.
+    let config_json = config_json(&mut config);
     let parsed: PluginReference =
         reference.parse().map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
     let located = locate::locate(&parsed, &setting, &config_dir, &plugin_dirs)?;
@@ -159,7 +163,7 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
     let in_setting = |source| Failure::Open(Box::new(source)).in_setting(&setting, &reference);
     let manager_type = plugin.manager_type(located.type_name.as_deref()).map_err(in_setting)?;
     let limits = Limits { timeout, max_in_flight };
-    let instance = LoadedPlugin::create(plugin, manager_type, &name, config.to_string(), limits);
+    let instance = LoadedPlugin::create(plugin, manager_type, &name, config_json, limits);
     let instance = instance.await.map_err(in_setting)?;
     let passed_over = located.passed_over.iter().map(|file| format!("passed over {file}"));
     let report = LoadReport {
@@ -180,6 +184,39 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         warnings: passed_over.chain(file.warnings).collect(),
     };
     Ok((Arc::new(instance), report))
+}
+
+/// The configuration as one text that is wiped when it goes, and overwrites the values that it was made of.
+fn config_json(config: &mut Value) -> Zeroizing<String> {
+    // The length first: a text that grows leaves copies of itself behind.
+    let mut length = Length(0);
+    let _ = serde_json::to_writer(&mut length, config); // neither of the two can fail
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+    let _ = serde_json::to_writer(&mut *json, config);
+    wipe(config);
+    Zeroizing::new(String::from_utf8(std::mem::take(&mut *json)).unwrap_or_default())
+}
+
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(entries) => entries.values_mut().for_each(wipe),
+        _ => {}
+    }
 }
 
 /// What is kept of a verified file once its library is open.
