@@ -315,7 +315,7 @@ pub(super) fn control(timeout_ms: u64) -> abi::ControlRequest {
 /// The time that a plugin is told: whole milliseconds, at least one, since 0 says that no time is left; at most a day.
 pub(super) fn millis(time: Duration) -> u64 {
     let time = time.min(LONGEST);
-    let rounded = time.as_millis() + u128::from(time.subsec_nanos() % 1_000_000 > 0);
+    let rounded = time.as_millis() + u128::from(!time.subsec_nanos().is_multiple_of(1_000_000));
     u64::try_from(rounded).unwrap_or(u64::MAX).max(1)
 }
 
