@@ -1,14 +1,10 @@
 //! From a reference in the configuration to a running instance: every step, in order.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use keyway_plugin_api::{Capabilities, SecretManager};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
@@ -16,7 +12,7 @@ use super::{
     client::Limits,
     locate::{self, LocateError, PluginReference, ReferenceError},
     open,
-    verify::{self, FileHash, TrustPolicy, VerifyError},
+    verify::{self, FileHash, TrustPolicy, VerifiedFile, VerifyError},
 };
 
 /// What is needed to load one manager.
@@ -35,7 +31,7 @@ pub struct PluginSpec {
     pub config: Value,
     /// What the file must show before it is loaded.
     pub trust: TrustPolicy,
-    /// How long making the instance may take.
+    /// How long opening the library (two seconds at least), and after that making the instance, may take.
     pub timeout: Duration,
     /// How many operations may be under way at once.
     pub max_in_flight: usize,
@@ -127,7 +123,7 @@ pub enum LoadError {
         reference: String,
         /// Why.
         #[source]
-        source: Box<OpenError>,
+        source: Arc<OpenError>,
     },
 }
 
@@ -155,12 +151,20 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         reference.parse().map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
     let located = locate::locate(&parsed, &setting, &config_dir, &plugin_dirs)?;
     let pinned = !trust.sha256.is_empty();
-    let opened =
-        tokio::task::spawn_blocking(move || open_file(&located.path, &trust).map(|opened| (opened, located)));
-    let opened = opened.await.unwrap_or_else(|_| Err(Failure::Ended));
-    let ((plugin, file), located) = opened.map_err(|failure| failure.in_setting(&setting, &reference))?;
+    let path = located.path.clone();
+    let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &trust)).await;
+    let refused = |source| LoadError::Verify {
+        setting: setting.clone(),
+        reference: reference.clone(),
+        source: Box::new(source),
+    };
+    let unusable =
+        |source| LoadError::Open { setting: setting.clone(), reference: reference.clone(), source };
+    let in_setting = |source| unusable(Arc::new(source));
+    let file = verified.map_err(|_| in_setting(OpenError::Ended))?.map_err(refused)?;
+    let (sha256, copy, file_warnings) = (file.sha256, file.sealed.describe(), file.warnings.clone());
+    let plugin = open_apart(file, timeout.max(SHORTEST_OPENING)).await.map_err(unusable)?;
 
-    let in_setting = |source| Failure::Open(Box::new(source)).in_setting(&setting, &reference);
     let manager_type = plugin.manager_type(located.type_name.as_deref()).map_err(in_setting)?;
     let limits = Limits { timeout, max_in_flight };
     let instance = LoadedPlugin::create(plugin, manager_type, &name, config_json, limits);
@@ -169,8 +173,8 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
     let report = LoadReport {
         name,
         path: located.path,
-        copy: file.copy,
-        sha256: file.sha256,
+        copy,
+        sha256,
         pinned,
         plugin: plugin.id.clone(),
         version: plugin.version.clone(),
@@ -181,7 +185,7 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         description: manager_type.description.clone(),
         config_schema: manager_type.config_schema.clone(),
         capabilities: instance.capabilities(),
-        warnings: passed_over.chain(file.warnings).collect(),
+        warnings: passed_over.chain(file_warnings).collect(),
     };
     Ok((Arc::new(instance), report))
 }
@@ -219,36 +223,23 @@ fn wipe(value: &mut Value) {
     }
 }
 
-/// What is kept of a verified file once its library is open.
-struct OpenedFile {
-    sha256: FileHash,
-    copy: &'static str,
-    warnings: Vec<String>,
-}
+/// Less time than this is never given to opening a library.
+const SHORTEST_OPENING: Duration = Duration::from_secs(2);
 
-fn open_file(
-    path: &Path,
-    trust: &TrustPolicy,
-) -> Result<(&'static super::handshake::Plugin, OpenedFile), Failure> {
-    let file = verify::verify(path, trust).map_err(|error| Failure::Verify(Box::new(error)))?;
-    let (sha256, copy, warnings) = (file.sha256, file.sealed.describe(), file.warnings.clone());
-    let plugin = open::open(file).map_err(|error| Failure::Open(Box::new(error)))?;
-    Ok((plugin, OpenedFile { sha256, copy, warnings }))
-}
-
-enum Failure {
-    Verify(Box<VerifyError>),
-    Open(Box<OpenError>),
-    Ended,
-}
-
-impl Failure {
-    fn in_setting(self, setting: &str, reference: &str) -> LoadError {
-        let (setting, reference) = (setting.to_owned(), reference.to_owned());
-        match self {
-            Failure::Verify(source) => LoadError::Verify { setting, reference, source },
-            Failure::Open(source) => LoadError::Open { setting, reference, source },
-            Failure::Ended => LoadError::Open { setting, reference, source: Box::new(OpenError::Ended) },
-        }
+/// Opens the library on a thread of its own, since one whose constructors hang never gives it back.
+async fn open_apart(file: VerifiedFile, limit: Duration) -> open::Answer {
+    let (sender, receiver) = oneshot::channel();
+    let path = file.path.clone();
+    let begun = thread::Builder::new().name("keyway-open".to_owned()).spawn(move || {
+        let _ = sender.send(open::open(file, limit));
+    });
+    if begun.is_err() {
+        return Err(Arc::new(OpenError::Ended));
+    }
+    // Longer than the wait for another library, which then is the one to be named.
+    match tokio::time::timeout(limit + limit / 2, receiver).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(_)) => Err(Arc::new(OpenError::Ended)),
+        Err(_) => Err(Arc::new(OpenError::Hangs { path, waited: limit + limit / 2 })),
     }
 }

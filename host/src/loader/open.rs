@@ -3,7 +3,8 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use keyway_plugin_api::abi;
@@ -23,24 +24,82 @@ use super::{
 /// The function that every plugin exports.
 pub(super) type Entry = unsafe extern "C" fn(*const abi::Host) -> *const abi::Plugin;
 
+/// What was opened so far; a library that is being opened keeps the others waiting, since the dynamic linker does too.
+static OPENED: LazyLock<Opened> = LazyLock::new(Opened::default);
+
+#[derive(Default)]
+struct Opened {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The library, or why it was refused, by the hash of its content.
+    known: HashMap<FileHash, Answer>,
+    /// The file that is being opened at this moment.
+    opening: Option<PathBuf>,
+}
+
 /// Opens the file and shakes hands with it, or returns what an earlier call with the same content found.
 ///
-/// Blocks: constructors of the library run here.
+/// Blocks: constructors of the library run here. Waits at most `limit` for another library that is being opened.
 ///
 /// # Errors
-/// [`OpenError`]; a library that was refused stays open, because its code may have left something behind.
-pub(super) fn open(file: VerifiedFile) -> Result<&'static Plugin, OpenError> {
-    static LOADED: Mutex<Option<HashMap<FileHash, &'static Plugin>>> = Mutex::new(None);
-    // Held while the library is opened: the entry function of one library is called by one thread, once.
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let loaded = loaded.get_or_insert_default();
-    if let Some(plugin) = loaded.get(&file.sha256) {
-        return Ok(plugin);
-    }
+/// [`OpenError`]; a library that was refused stays open, because its code may have left something behind, and is not
+/// opened again.
+pub(super) fn open(file: VerifiedFile, limit: Duration) -> Answer {
     let sha256 = file.sha256;
-    let plugin = Box::leak(Box::new(open_new(file)?));
-    loaded.insert(sha256, plugin);
-    Ok(plugin)
+    let busy = |state: &mut State| state.opening.is_some() && !state.known.contains_key(&sha256);
+    let waited = OPENED.changed.wait_timeout_while(OPENED.state(), limit, busy);
+    let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    if let Some(known) = state.known.get(&sha256) {
+        return known.clone();
+    }
+    if let Some(other) = &state.opening {
+        let (path, other) = (file.path.clone(), other.clone());
+        return Err(Arc::new(OpenError::Busy { path, other, waited: limit }));
+    }
+    state.opening = Some(file.path.clone());
+    drop(state);
+
+    let mut attempt = Attempt { sha256, found: None };
+    let answer = match open_new(file) {
+        Ok(plugin) => Ok(&*Box::leak(Box::new(plugin))),
+        Err(error) => Err(Arc::new(error)),
+    };
+    // What the linker refused is not in the process: it may be tried again, when what it lacks is there.
+    let again = answer
+        .as_ref()
+        .is_err_and(|error| matches!(**error, OpenError::Linker { .. } | OpenError::SecondGoRuntime { .. }));
+    attempt.found = (!again).then(|| answer.clone());
+    answer
+}
+
+/// The library, or why it is refused.
+pub(super) type Answer = Result<&'static Plugin, Arc<OpenError>>;
+
+impl Opened {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The opening of one library; however it ends, the next one can begin.
+struct Attempt {
+    sha256: FileHash,
+    found: Option<Answer>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut state = OPENED.state();
+        state.opening = None;
+        if let Some(found) = self.found.take() {
+            state.known.insert(self.sha256, found);
+        }
+        OPENED.changed.notify_all();
+    }
 }
 
 fn open_new(file: VerifiedFile) -> Result<Plugin, OpenError> {
@@ -51,12 +110,12 @@ fn open_new(file: VerifiedFile) -> Result<Plugin, OpenError> {
             .map_err(|source| OpenError::Layout { path: path.clone(), source })?,
         None => false,
     };
-    if file.inspection.is_go {
-        claim_go_runtime(path)?;
-    }
+    let go_runtime = file.inspection.is_go.then(|| GoRuntime::claim(path)).transpose()?;
     let linker = |source| OpenError::Linker { path: path.clone(), source };
     let library = link(file.sealed.load_path()).map_err(linker)?;
-    file.sealed.remove_name();
+    if let Some(claim) = go_runtime {
+        claim.keep();
+    }
     // Never unloaded: threads, thread-locals and tables of the plugin's live as long as the process.
     let library: &'static Library = Box::leak(Box::new(library));
     // The copy lives as long as the library, also when the library is refused below: the linker knows it by the number of
@@ -111,15 +170,35 @@ fn link(path: &Path) -> Result<Library, libloading::Error> {
     Ok(library)
 }
 
-/// A process can hold one Go runtime: it takes signal handlers and threads, and cannot be unloaded.
-fn claim_go_runtime(path: &Path) -> Result<(), OpenError> {
-    static HOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut holder = HOLDER.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*holder {
-        Some(loaded) => Err(OpenError::SecondGoRuntime { path: path.to_owned(), loaded: loaded.clone() }),
-        None => {
-            *holder = Some(path.to_owned());
-            Ok(())
+/// The claim to the one Go runtime that a process can hold: it takes signal handlers and threads, and cannot be unloaded.
+/// It is given back when its library was not linked.
+struct GoRuntime {
+    kept: bool,
+}
+
+static GO_RUNTIME: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+impl GoRuntime {
+    fn claim(path: &Path) -> Result<Self, OpenError> {
+        let mut holder = GO_RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*holder {
+            Some(loaded) => Err(OpenError::SecondGoRuntime { path: path.to_owned(), loaded: loaded.clone() }),
+            None => {
+                *holder = Some(path.to_owned());
+                Ok(GoRuntime { kept: false })
+            }
+        }
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for GoRuntime {
+    fn drop(&mut self) {
+        if !self.kept {
+            *GO_RUNTIME.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 }
