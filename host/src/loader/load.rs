@@ -11,7 +11,7 @@ use super::{
     LoadedPlugin, OpenError, Verified,
     client::Limits,
     locate::{self, LocateError, PluginReference, ReferenceError},
-    open,
+    open::{self, Turn},
     verify::{self, FileHash, TrustPolicy, VerifiedFile, VerifyError},
 };
 
@@ -151,8 +151,6 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         reference.parse().map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
     let located = locate::locate(&parsed, &setting, &config_dir, &plugin_dirs)?;
     let pinned = !trust.sha256.is_empty();
-    let path = located.path.clone();
-    let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &trust)).await;
     let refused = |source| LoadError::Verify {
         setting: setting.clone(),
         reference: reference.clone(),
@@ -161,9 +159,13 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
     let unusable =
         |source| LoadError::Open { setting: setting.clone(), reference: reference.clone(), source };
     let in_setting = |source| unusable(Arc::new(source));
+    let limit = timeout.max(SHORTEST_OPENING);
+    let path = located.path.clone();
+    let turn = Turn::of(&path, limit).await.map_err(in_setting)?;
+    let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &trust)).await;
     let file = verified.map_err(|_| in_setting(OpenError::Ended))?.map_err(refused)?;
     let (sha256, copy, file_warnings) = (file.sha256, file.sealed.describe(), file.warnings.clone());
-    let plugin = open_apart(file, timeout.max(SHORTEST_OPENING)).await.map_err(unusable)?;
+    let plugin = open_apart(file, turn, limit).await.map_err(unusable)?;
 
     let manager_type = plugin.manager_type(located.type_name.as_deref()).map_err(in_setting)?;
     let limits = Limits { timeout, max_in_flight };
@@ -227,19 +229,18 @@ fn wipe(value: &mut Value) {
 const SHORTEST_OPENING: Duration = Duration::from_secs(2);
 
 /// Opens the library on a thread of its own, since one whose constructors hang never gives it back.
-async fn open_apart(file: VerifiedFile, limit: Duration) -> open::Answer {
+async fn open_apart(file: VerifiedFile, turn: Turn, limit: Duration) -> open::Answer {
     let (sender, receiver) = oneshot::channel();
     let path = file.path.clone();
     let begun = thread::Builder::new().name("keyway-open".to_owned()).spawn(move || {
-        let _ = sender.send(open::open(file, limit));
+        let _ = sender.send(open::open(file, turn));
     });
     if begun.is_err() {
         return Err(Arc::new(OpenError::Ended));
     }
-    // Longer than the wait for another library, which then is the one to be named.
-    match tokio::time::timeout(limit + limit / 2, receiver).await {
+    match tokio::time::timeout(limit, receiver).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(_)) => Err(Arc::new(OpenError::Ended)),
-        Err(_) => Err(Arc::new(OpenError::Hangs { path, waited: limit + limit / 2 })),
+        Err(_) => Err(Arc::new(OpenError::Hangs { path, waited: limit })),
     }
 }

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use keyway_plugin_api::abi;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 #[cfg(unix)]
 use libloading::os::unix::Library;
@@ -24,46 +25,60 @@ use super::{
 /// The function that every plugin exports.
 pub(super) type Entry = unsafe extern "C" fn(*const abi::Host) -> *const abi::Plugin;
 
-/// What was opened so far; a library that is being opened keeps the others waiting, since the dynamic linker does too.
-static OPENED: LazyLock<Opened> = LazyLock::new(Opened::default);
+/// The library, or why it is refused.
+pub(super) type Answer = Result<&'static Plugin, Arc<OpenError>>;
 
-#[derive(Default)]
-struct Opened {
-    state: Mutex<State>,
-    changed: Condvar,
+/// The libraries that were opened, or why they were refused, by the hash of their content.
+static KNOWN: LazyLock<Mutex<HashMap<FileHash, Answer>>> = LazyLock::new(Mutex::default);
+
+/// Held by whoever opens a library: the entry function of one library is called by one thread, once.
+static TURN: LazyLock<Arc<AsyncMutex<()>>> = LazyLock::new(Arc::default);
+
+/// Whose turn it is.
+static OPENING: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// The right to open a library, which one file has at a time.
+pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);
+
+impl Turn {
+    /// Waits for the turn of a file.
+    ///
+    /// It waits in its caller's task and not on a thread: glibc lets no new thread begin while a constructor hangs.
+    ///
+    /// # Errors
+    /// [`OpenError::Busy`] when another library does not come to an end within `limit`.
+    pub(super) async fn of(path: &Path, limit: Duration) -> Result<Self, OpenError> {
+        match tokio::time::timeout(limit, Arc::clone(&TURN).lock_owned()).await {
+            Ok(turn) => {
+                *locked(&OPENING) = Some(path.to_owned());
+                Ok(Turn(turn))
+            }
+            Err(_) => {
+                let other = locked(&OPENING).clone().unwrap_or_default();
+                Err(OpenError::Busy { path: path.to_owned(), other, waited: limit })
+            }
+        }
+    }
 }
 
-#[derive(Default)]
-struct State {
-    /// The library, or why it was refused, by the hash of its content.
-    known: HashMap<FileHash, Answer>,
-    /// The file that is being opened at this moment.
-    opening: Option<PathBuf>,
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *locked(&OPENING) = None;
+    }
 }
 
 /// Opens the file and shakes hands with it, or returns what an earlier call with the same content found.
 ///
-/// Blocks: constructors of the library run here. Waits at most `limit` for another library that is being opened.
+/// Blocks: constructors of the library run here.
 ///
 /// # Errors
 /// [`OpenError`]; a library that was refused stays open, because its code may have left something behind, and is not
 /// opened again.
-pub(super) fn open(file: VerifiedFile, limit: Duration) -> Answer {
+pub(super) fn open(file: VerifiedFile, _turn: Turn) -> Answer {
     let sha256 = file.sha256;
-    let busy = |state: &mut State| state.opening.is_some() && !state.known.contains_key(&sha256);
-    let waited = OPENED.changed.wait_timeout_while(OPENED.state(), limit, busy);
-    let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-    if let Some(known) = state.known.get(&sha256) {
+    if let Some(known) = locked(&KNOWN).get(&sha256) {
         return known.clone();
     }
-    if let Some(other) = &state.opening {
-        let (path, other) = (file.path.clone(), other.clone());
-        return Err(Arc::new(OpenError::Busy { path, other, waited: limit }));
-    }
-    state.opening = Some(file.path.clone());
-    drop(state);
-
-    let mut attempt = Attempt { sha256, found: None };
     let answer = match open_new(file) {
         Ok(plugin) => Ok(&*Box::leak(Box::new(plugin))),
         Err(error) => Err(Arc::new(error)),
@@ -72,34 +87,14 @@ pub(super) fn open(file: VerifiedFile, limit: Duration) -> Answer {
     let again = answer
         .as_ref()
         .is_err_and(|error| matches!(**error, OpenError::Linker { .. } | OpenError::SecondGoRuntime { .. }));
-    attempt.found = (!again).then(|| answer.clone());
+    if !again {
+        locked(&KNOWN).insert(sha256, answer.clone());
+    }
     answer
 }
 
-/// The library, or why it is refused.
-pub(super) type Answer = Result<&'static Plugin, Arc<OpenError>>;
-
-impl Opened {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The opening of one library; however it ends, the next one can begin.
-struct Attempt {
-    sha256: FileHash,
-    found: Option<Answer>,
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        let mut state = OPENED.state();
-        state.opening = None;
-        if let Some(found) = self.found.take() {
-            state.known.insert(self.sha256, found);
-        }
-        OPENED.changed.notify_all();
-    }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open_new(file: VerifiedFile) -> Result<Plugin, OpenError> {
@@ -180,7 +175,7 @@ static GO_RUNTIME: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 impl GoRuntime {
     fn claim(path: &Path) -> Result<Self, OpenError> {
-        let mut holder = GO_RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut holder = locked(&GO_RUNTIME);
         match &*holder {
             Some(loaded) => Err(OpenError::SecondGoRuntime { path: path.to_owned(), loaded: loaded.clone() }),
             None => {
@@ -198,7 +193,7 @@ impl GoRuntime {
 impl Drop for GoRuntime {
     fn drop(&mut self) {
         if !self.kept {
-            *GO_RUNTIME.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *locked(&GO_RUNTIME) = None;
         }
     }
 }
