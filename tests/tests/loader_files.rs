@@ -235,7 +235,8 @@ async fn a_private_copy_serves_as_well_as_sealed_memory_and_leaves_no_file() {
 #[test]
 fn a_library_that_hangs_while_it_is_opened_is_named_and_so_is_it_to_those_behind_it() {
     let source = build::repository().join("tests/plugins/hanging.c");
-    let hanging = build::c_library(&source, "hanging", &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let hanging = build::c_library(&source, folder.path(), "hanging", &[]).unwrap();
     let behind = build::faulty_table("behind", &["-DMINOR=91"]).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_load_one"))
         .args([&hanging, &behind])
