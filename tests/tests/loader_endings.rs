@@ -1,5 +1,7 @@
 //! The end of an instance: in order, once, and without waiting for ever.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::{sync::Arc, time::Duration};
 
 use keyway::loader::LoadedPlugin;
