@@ -26,7 +26,11 @@ static const struct entry SECRETS[] = {
 };
 
 static keyway_instance *create(const keyway_create_request_v1 *request, keyway_completion_v1 failed) {
-  (void)request; /* request->config_json holds the settings under keyway.managers.<name>.config */
+  /* request->config_json holds the settings under keyway.managers.<name>.config, which this example has no use for. */
+  if (request->flags_required != 0) {
+    keyway_complete(failed, KEYWAY_UNSUPPORTED, "unknown flags");
+    return NULL;
+  }
   keyway_instance *self = malloc(sizeof *self);
   if (self == NULL) {
     keyway_complete(failed, KEYWAY_INTERNAL, "out of memory");

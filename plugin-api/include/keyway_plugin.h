@@ -15,12 +15,18 @@
  *  - Flags are two words. An unknown bit of `flags_required` must be answered with KEYWAY_UNSUPPORTED; unknown
  *    bits of `flags_optional` are ignored. `reserved` members are written as 0 and ignored when read.
  *  - Nothing unwinds across: no C++ exception, Rust panic or longjmp may leave a function of the plugin.
+ *  - Every function except create, sync_read_secret, shutdown and destroy returns without waiting for anything: the
+ *    host calls them on threads that serve others. What takes time goes on elsewhere and calls `complete` later.
+ *  - `complete` and `entry` only take note: they never call back into the plugin on the same thread, and a plugin may hold
+ *    its own locks while it calls them. (`log` goes through the host's logging and may take longer.)
  *  - Never call exit, change signal handlers, the working directory, the umask or the locale.
  *
  * Thread tags, at the end of each function's comment
  *  [any]     called from any thread, concurrently with every other function of the instance; with
- *            KEYWAY_CAP_SERIAL the host makes the operations of one instance one after the other (cancel excepted)
- *  [main]    called once, from one thread, with no other call into the library under way
+ *            KEYWAY_CAP_SERIAL the host begins an operation of an instance when the one before is complete and its call
+ *            has returned; `cancel` comes at any time, `shutdown` when no call is inside
+ *  [once]    called once, from one thread, which need not be the process's main thread, with no other call into the
+ *            library under way
  */
 #ifndef KEYWAY_PLUGIN_H
 #define KEYWAY_PLUGIN_H
@@ -107,10 +113,10 @@ typedef struct keyway_result_v1 {
   uint32_t flags_required;
   uint32_t flags_optional;
   keyway_bytes_v1 value;     /* OK of a read: the secret; otherwise empty */
-  keyway_str_v1 version;     /* the store's name of the version read or written */
+  keyway_str_v1 version;     /* the store's name of the version read or written; kept exactly, at most 4096 bytes */
   uint64_t ttl_ms;           /* how long the value may be kept, in milliseconds; 0: no hint */
   int64_t expires_at_unix_ms; /* when it stops being valid, in milliseconds since 1970-01-01 UTC; 0: no expiry known */
-  keyway_str_v1 lease_id;    /* the lease under which it was handed out */
+  keyway_str_v1 lease_id;    /* the lease under which it was handed out; as version */
   uint64_t retry_after_ms;   /* error: how long to wait before the next try, in milliseconds; 0: not said */
   keyway_str_v1 message;     /* error: for the operator's log; holds no secret */
   keyway_str_v1 vendor_code; /* error: the vendor's own code, "AccessDeniedException" for example */
@@ -123,7 +129,7 @@ typedef struct keyway_create_request_v1 {
   uint32_t flags_required;
   uint32_t flags_optional;
   uint32_t reserved;
-  uint64_t timeout_ms;
+  uint64_t timeout_ms; /* as in keyway_read_request_v1 */
   keyway_str_v1 instance_name; /* what the operator calls it; for logs */
   keyway_str_v1 config_json;   /* a JSON object that should fit the type's config_schema */
 } keyway_create_request_v1;
@@ -133,7 +139,8 @@ typedef struct keyway_read_request_v1 {
   uint32_t flags_required;
   uint32_t flags_optional;
   uint32_t reserved;
-  uint64_t timeout_ms; /* the time that is left; the host answers its caller itself when it has passed */
+  uint64_t timeout_ms; /* the time that is left; the host answers its caller itself when it has passed. 0: no time is
+                          left, only shutdown is called so; otherwise rounded up, and at most 24 hours */
   keyway_str_v1 name;  /* 1 to 2048 bytes, no control characters */
   keyway_str_v1 version; /* absent: the newest */
   keyway_str_v1 optional_params_json; /* absent, or a JSON object: every setting of key_management_settings */
@@ -234,14 +241,16 @@ typedef struct keyway_manager_v1 {
   void (*async_rotate_secret)(keyway_instance *instance, const keyway_rotate_request_v1 *request, keyway_completion_v1 done);
   /* KEYWAY_OK when the store can be used now. [any] */
   void (*health_check)(keyway_instance *instance, const keyway_control_request_v1 *request, keyway_completion_v1 done);
-  /* The host no longer waits for op_id, which may even not have been returned from yet, or be long complete. The
-   * operation must still complete, best soon and with KEYWAY_CANCELLED. Must not block. [any] */
+  /* The host no longer waits for op_id, whose call may not have been made yet, not have returned yet, or be long
+   * complete. An operation that was begun must still complete, best soon and with KEYWAY_CANCELLED; an op_id that is not
+   * known is ignored. Must not block. [any] */
   void (*cancel)(keyway_instance *instance, uint64_t op_id);
-  /* Ends background work; called once, after the last operation was made and all of them completed or were given
-   * up. [any] */
+  /* Ends background work; may block until timeout_ms. Called at most once, after the last operation was made and all of
+   * them completed or were given up; with KEYWAY_CAP_SERIAL not at all while a call does not return. [any] */
   void (*shutdown)(keyway_instance *instance, const keyway_control_request_v1 *request, keyway_completion_v1 done);
-  /* Frees the instance; called once, after shutdown completed or its time was up. No completion after it returned. The
-   * library itself stays loaded until the process ends. [any, but with no other call of the instance under way] */
+  /* Frees the instance; may block for some seconds. Called once, after shutdown completed or its time was up, and not at
+   * all while a call does not return. No completion and no entry after it returned. The library itself stays loaded until
+   * the process ends. [any, but with no other call of the instance under way] */
   void (*destroy)(keyway_instance *instance);
   /* A frozen struct by its id, valid for the process's life, or NULL. [any] */
   const void *(*get_extension)(keyway_instance *instance, keyway_str_v1 id);
@@ -262,7 +271,7 @@ typedef struct keyway_plugin_v1 {
   size_t managers_len;                      /* 1 or more */
 } keyway_plugin_v1;
 
-/* What a plugin defines and exports. Returns its table, or NULL when it cannot work with this host. [main] */
+/* What a plugin defines and exports. Returns its table, or NULL when it cannot work with this host. [once] */
 KEYWAY_EXPORT const keyway_plugin_v1 *keyway_plugin_entry_v1(const keyway_host_v1 *host);
 
 /* ---- extensions of a manager type --------------------------------------------------------------------------- */
@@ -277,7 +286,8 @@ typedef struct keyway_list_request_v1 {
   uint64_t timeout_ms;
   keyway_str_v1 prefix; /* absent: all names */
   keyway_str_v1 optional_params_json;
-  /* Hands out one name, borrowed during the call; one call at a time for each op_id, all before the completion. [any] */
+  /* Hands out one name, borrowed during the call; one call at a time for each op_id, all before the completion. A name
+   * that is none (see keyway_read_request_v1) makes the whole list fail with KEYWAY_INTERNAL. [any] */
   void (*entry)(uint64_t op_id, keyway_str_v1 name);
 } keyway_list_request_v1;
 

@@ -65,8 +65,13 @@ static inline void keyway_complete_value(keyway_completion_v1 done, const void *
 
 /* ---- the manifest: what `keyway plugin list` shows without loading the file ------------------------------- */
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#pragma section(".keyway", read)
+#endif
 #if defined(__APPLE__)
 #define KEYWAY_MANIFEST_SECTION_ __attribute__((used, section("__DATA,__keyway")))
+#elif defined(_MSC_VER) && !defined(__clang__) /* with /OPT:REF, link with /INCLUDE:keyway_manifest_ */
+#define KEYWAY_MANIFEST_SECTION_ __declspec(allocate(".keyway"))
 #elif defined(_WIN32)
 #define KEYWAY_MANIFEST_SECTION_ __attribute__((used, section(".keyway")))
 #elif defined(__has_attribute)

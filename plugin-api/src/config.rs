@@ -1,15 +1,16 @@
-//! From the JSON that the host passes to the configuration type of a manager.
+//! From the JSON that the host passes to the types of a manager.
 
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// Reads a configuration; the error names the setting and what was expected, never the value that stood there.
-pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T> {
-    let mut reader = serde_json::Deserializer::from_str(json);
+/// Reads what is called `root`; the error names the setting and what was expected, never the value that stood there.
+/// Absent text reads as an empty object.
+pub(crate) fn parse<T: DeserializeOwned>(root: &str, json: &str) -> Result<T> {
+    let mut reader = serde_json::Deserializer::from_str(if json.is_empty() { "{}" } else { json });
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
-        let setting = if path == "." { "config".to_owned() } else { format!("config.{path}") };
+        let setting = if path == "." { root.to_owned() } else { format!("{root}.{path}") };
         Error::invalid_config(format!("{setting}: {}", without_value(&error.inner().to_string())))
     })
 }
@@ -49,13 +50,13 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_by_its_place_and_not_quoted() {
-        let error = parse::<Config>(r#"{"inner": {"port": "canary, expected"}}"#).unwrap_err();
+        let error = parse::<Config>("config", r#"{"inner": {"port": "canary, expected"}}"#).unwrap_err();
         assert_eq!(error.message(), "config.inner.port: invalid type: string, expected u16");
     }
 
     #[test]
     fn an_unknown_setting_is_named_with_those_that_exist() {
-        let error = parse::<Config>(r#"{"inner": {"prot": 1}}"#).unwrap_err();
+        let error = parse::<Config>("config", r#"{"inner": {"prot": 1}}"#).unwrap_err();
         assert_eq!(error.message(), "config.inner.prot: unknown field `prot`, expected `port`");
     }
 }

@@ -10,12 +10,12 @@
 //! use std::collections::BTreeMap;
 //!
 //! use keyway_plugin_api::{
-//!     Error, ManagerType, ReadRequest, Result, Secret, SecretManager, async_trait, export_plugin,
+//!     Capabilities, Error, ManagerType, ReadRequest, Result, Secret, SecretManager, async_trait, export_plugin,
 //!     schemars::{self, JsonSchema},
 //!     serde::{self, Deserialize},
 //! };
 //!
-//! /// What stands under `keyway.managers.<name>.config`; its JSON Schema is shown by `keyway plugin inspect`.
+//! /// What stands under `keyway.managers.<name>.config`; its JSON Schema goes into the plugin's table.
 //! #[derive(Deserialize, JsonSchema)]
 //! #[serde(crate = "keyway_plugin_api::serde", deny_unknown_fields)]
 //! #[schemars(crate = "keyway_plugin_api::schemars")]
@@ -28,6 +28,7 @@
 //!
 //! impl ManagerType for Fixed {
 //!     type Config = Config;
+//!     const CAPABILITIES: Capabilities = Capabilities::READ;
 //!
 //!     fn create(config: Config) -> Result<Self> {
 //!         if config.secrets.is_empty() {

@@ -58,7 +58,8 @@ pub struct WriteReceipt {
 pub trait SecretManager: Send + Sync {
     /// Reads a secret.
     ///
-    /// The default calls [`SecretManager::sync_read_secret`], and so blocks where that one blocks.
+    /// The default calls [`SecretManager::sync_read_secret`], and so blocks where that one blocks. In a plugin it must not
+    /// block: see [`ManagerType::CAPABILITIES`].
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] only when the store said that there is no such secret.
@@ -134,7 +135,10 @@ pub trait ManagerType: SecretManager + Sized + 'static {
     const DESCRIPTION: &'static str = "";
 
     /// Which operations the type implements, and how it wants to be called.
-    const CAPABILITIES: Capabilities = Capabilities::READ;
+    ///
+    /// There is no default: a type that only blocks must say [`Capabilities::SYNC_READ`] and not [`Capabilities::READ`], or
+    /// its reads would hold up the threads on which the host serves everybody.
+    const CAPABILITIES: Capabilities;
 
     /// Makes an instance; may block.
     ///

@@ -47,6 +47,12 @@ impl SecretName {
     }
 }
 
+impl From<SecretName> for String {
+    fn from(name: SecretName) -> String {
+        name.0.into()
+    }
+}
+
 impl std::ops::Deref for SecretName {
     type Target = str;
 
@@ -91,10 +97,10 @@ impl OptionalParams {
     /// Reads the parameters into a type; no parameters read as an empty object.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] when the object does not fit the type.
+    /// [`ErrorKind::InvalidConfig`] when the object does not fit the type; the error names the parameter and what was
+    /// expected, never its value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.0.as_deref().unwrap_or("{}"))
-            .map_err(|error| Error::invalid_config("cannot read optional_params").with_source(error))
+        crate::config::parse("optional_params", self.as_json())
     }
 }
 
@@ -262,6 +268,18 @@ mod tests {
             assert_eq!(SecretName::new(bad).unwrap_err().kind(), ErrorKind::InvalidName);
         }
         assert_eq!(SecretName::new("litellm/Schlüssel 1").unwrap().as_str(), "litellm/Schlüssel 1");
+    }
+
+    #[test]
+    fn params_that_do_not_fit_are_named_and_not_quoted() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Wanted {
+            #[expect(dead_code, reason = "only the parsing matters")]
+            port: u16,
+        }
+        let error = OptionalParams::from_json(r#"{"port": "canary"}"#).parse::<Wanted>().unwrap_err();
+        assert_eq!(error.message(), "optional_params.port: invalid type: string, expected u16");
+        assert!(!format!("{error:?}").contains("canary"));
     }
 
     #[test]

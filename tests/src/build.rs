@@ -32,7 +32,7 @@ pub fn repository() -> &'static Path {
 /// # Errors
 /// When cargo fails or makes no library.
 pub fn cargo_library(package: &str) -> Result<PathBuf> {
-    cargo(package, "--lib", "cdylib", |file| {
+    cargo(package, "cdylib", |file| {
         file.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION)
     })
 }
@@ -42,12 +42,12 @@ pub fn cargo_library(package: &str) -> Result<PathBuf> {
 /// # Errors
 /// When cargo fails or makes no program.
 pub fn cargo_binary(package: &str) -> Result<PathBuf> {
-    cargo(package, "--bins", "bin", |file| {
+    cargo(package, "bin", |file| {
         file.file_name().is_some_and(|name| *name == *format!("{package}{}", env::consts::EXE_SUFFIX))
     })
 }
 
-fn cargo(package: &str, targets: &str, kind: &str, fits: impl Fn(&Path) -> bool) -> Result<PathBuf> {
+fn cargo(package: &str, kind: &str, fits: impl Fn(&Path) -> bool) -> Result<PathBuf> {
     type Built = HashMap<(String, String), PathBuf>;
     static BUILT: Mutex<Option<Built>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,11 +56,18 @@ fn cargo(package: &str, targets: &str, kind: &str, fits: impl Fn(&Path) -> bool)
     if let Some(path) = built.get(&key) {
         return Ok(path.clone());
     }
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--message-format=json", targets, "-p", package])
-        .current_dir(repository())
-        .output()
-        .context("cannot run cargo")?;
+    let mut command = Command::new(env!("CARGO"));
+    // The whole workspace, as the tests were built: with fewer packages cargo chooses fewer features of what they depend
+    // on, and compiles all of it a second time.
+    command.args(["build", "--quiet", "--message-format=json", "--workspace", "--all-targets"]);
+    // What cargo tells the tests about their own package is nothing that a build script should see.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let output = command.current_dir(repository()).output().context("cannot run cargo")?;
     if !output.status.success() {
         bail!("cargo cannot build {package}:\n{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -68,6 +75,7 @@ fn cargo(package: &str, targets: &str, kind: &str, fits: impl Fn(&Path) -> bool)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
+        .filter(|message| is_of(message, package))
         .filter(|message| {
             message["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|found| found == kind))
         })
@@ -78,6 +86,17 @@ fn cargo(package: &str, targets: &str, kind: &str, fits: impl Fn(&Path) -> bool)
         .with_context(|| format!("cargo made no {kind} of {package}"))?;
     built.insert(key, path.clone());
     Ok(path)
+}
+
+/// Whether a message of cargo's is about a package of this name.
+fn is_of(message: &serde_json::Value, package: &str) -> bool {
+    // "path+file:///folder/keyway#0.1.0" when the folder has the package's name, else "...#package@0.1.0".
+    let id = message["package_id"].as_str().unwrap_or_default();
+    let (path, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
+    match fragment.split_once('@') {
+        Some((name, _)) => name == package,
+        None => path.rsplit('/').next() == Some(package),
+    }
 }
 
 /// Compiles one C file to a plugin in `folder`, with further arguments for the compiler.

@@ -125,9 +125,24 @@ async fn text_that_is_not_text_is_made_printable() {
     assert_eq!(error.vendor_code(), Some("\u{fffd}"));
     assert_eq!(read(&*manager, "text/endless").await.unwrap_err().message(), "m".repeat(4096));
     assert_eq!(read(&*manager, "text/null").await.unwrap_err().kind(), ErrorKind::Unavailable);
-    let secret = read(&*manager, "text/version").await.unwrap();
-    assert_eq!(secret.metadata().version.as_deref(), Some("7\u{fffd}"));
-    assert_eq!(secret.metadata().lease_id.as_deref(), Some("l  "));
+}
+
+/// They are handed back to the store some day.
+#[tokio::test]
+async fn a_version_and_a_lease_are_kept_exactly_or_refused() {
+    let manager = instance("exact", "Misbehaving").await.unwrap();
+    let secret = read(&*manager, "text/exact").await.unwrap();
+    assert_eq!(secret.metadata().version.as_deref(), Some("7\t\u{e4}"));
+    assert_eq!(secret.metadata().lease_id.as_deref(), Some("l\0\n"));
+    for (name, kind, text) in [
+        ("text/version", ErrorKind::Internal, "a version that is not UTF-8"),
+        ("text/lease", ErrorKind::Internal, "a lease id that is NULL"),
+        ("text/endless version", ErrorKind::TooLarge, "the version has 1048576 bytes"),
+    ] {
+        let error = read(&*manager, name).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{name}");
+        assert!(error.message().contains(text), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -146,12 +161,30 @@ async fn values_cross_intact_up_to_the_limit_and_not_beyond() {
 }
 
 #[tokio::test]
-async fn names_of_a_list_that_are_none_or_late_are_left_out() {
+async fn names_of_a_list_that_are_forged_or_late_are_left_out() {
     let manager = instance("lists", "Misbehaving").await.unwrap();
     for prefix in ["", "late"] {
         let request = ListRequest { prefix: prefix.to_owned(), ..ListRequest::default() };
         assert_eq!(manager.async_list_secrets(&request).await.unwrap(), ["first", "last"]);
     }
+}
+
+#[tokio::test]
+async fn a_list_with_a_name_that_is_none_fails_as_a_whole() {
+    let manager = instance("bad lists", "Misbehaving").await.unwrap();
+    for (prefix, text) in [
+        ("bad/utf-8", "not UTF-8"),
+        ("bad/long", "has 3000 bytes"),
+        ("bad/null", "NULL"),
+        ("bad/empty", "is empty"),
+        ("bad/control", "control character"),
+    ] {
+        let request = ListRequest { prefix: prefix.to_owned(), ..ListRequest::default() };
+        let error = manager.async_list_secrets(&request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal, "{prefix}");
+        assert!(error.message().contains(text), "{error}");
+    }
+    assert_eq!(manager.async_list_secrets(&ListRequest::default()).await.unwrap(), ["first", "last"]);
 }
 
 #[tokio::test]

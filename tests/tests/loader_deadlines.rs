@@ -1,4 +1,4 @@
-//! Operations that take too long, that nobody waits for any more, or that must not overlap; and the end of an instance.
+//! Operations that take too long, that nobody waits for any more, or that must not overlap.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
@@ -172,80 +172,75 @@ async fn a_blocking_caller_has_its_deadline_on_a_runtime_of_one_thread() {
 }
 
 #[tokio::test]
-async fn an_instance_ends_in_order_and_once() {
-    let control = Control::new("order control").await.unwrap();
-    let manager = instance("order", "Misbehaving").await.unwrap();
+async fn callers_that_went_away_early_quarantine_nobody() {
+    let control = Control::new("early control").await.unwrap();
+    let mut wanted = spec("early", "Misbehaving").unwrap();
+    wanted.max_in_flight = 4;
+    let (manager, _) = plugin::load(wanted).await.unwrap();
+    let callers = [(); 3].map(|()| spawn_read(&manager, "never"));
+    control.entered("early", 3).await.unwrap();
+    for caller in callers {
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(manager.faults().zombies, 3);
     assert_eq!(read(&*manager, "plain").await.unwrap().expose_bytes(), VALUE);
-    let held = spawn_read(&manager, "cancellable");
-    control.entered("order", 2).await.unwrap();
-    tokio::join!(manager.shutdown(), manager.shutdown());
-    assert_eq!(held.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(read(&*manager, "late").await.unwrap_err().kind(), ErrorKind::Unavailable);
-    drop(manager);
-    control.ended("order", 2).await.unwrap();
-    let journal = control.journal("order").await.unwrap();
-    assert_eq!(journal, "create;read plain;read cancellable;cancel;shutdown;destroy;");
+    control.open("early").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_waits_for_what_is_under_way() {
-    let control = Control::new("drain control").await.unwrap();
-    let manager = instance("drain", "Misbehaving").await.unwrap();
-    let held = spawn_read(&manager, "never");
-    control.entered("drain", 1).await.unwrap();
-    let ending = tokio::spawn({
-        let manager = Arc::clone(&manager);
-        async move { manager.shutdown().await }
-    });
-    control.cancelled("drain", 1).await.unwrap();
-    assert_eq!(control.journal("drain").await.unwrap(), "create;read never;cancel;");
-    control.open("drain").await.unwrap();
-    ending.await.unwrap();
-    assert_eq!(held.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(control.journal("drain").await.unwrap(), "create;read never;cancel;shutdown;");
+async fn blocking_reads_that_hang_quarantine_an_instance_before_its_threads_are_gone() {
+    let control = Control::new("hanging control").await.unwrap();
+    let manager = instance("hanging", "Blocking").await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(read_within(&manager, "block", SHORT).await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    let error = read(&*manager, "plain").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("quarantined"), "{error}");
+    control.open("hanging").await.unwrap();
+    let recovered = async {
+        while manager.faults().zombies > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), recovered).await.unwrap();
+    assert_eq!(read(&*manager, "plain").await.unwrap().expose_bytes(), VALUE);
+    assert_eq!(manager.faults(), Faults { late: 4, ..Faults::default() });
 }
 
 #[tokio::test]
-async fn the_end_does_not_wait_for_ever() {
-    let control = Control::new("hung control").await.unwrap();
-    let manager = instance("hung", "Misbehaving").await.unwrap();
+async fn a_serial_instance_queues_behind_an_operation_that_hangs() {
+    let control = Control::new("queue control").await.unwrap();
+    let manager = instance("queue", "Serial").await.unwrap();
     assert_eq!(read_within(&manager, "never", SHORT).await.unwrap_err().kind(), ErrorKind::Timeout);
-    tokio::time::timeout(Duration::from_secs(20), manager.shutdown()).await.unwrap();
-    drop(manager);
-    assert_eq!(control.journal("hung").await.unwrap(), "create;read never;cancel;shutdown;destroy;");
-    // The completion that comes now finds nobody.
-    control.open("hung").await.unwrap();
+    let error = read_within(&manager, "plain", SHORT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let waiting = spawn_read(&manager, "plain");
+    control.open("queue").await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), VALUE);
 }
 
-/// Another call of a serial type must not begin while one is inside, so that it is not told of its end.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_does_not_return_does_not_hold_up_the_end_of_a_serial_instance() {
-    let control = Control::new("stuck control").await.unwrap();
-    let manager = instance("stuck", "SerialBlocking").await.unwrap();
-    assert_eq!(read_within(&manager, "block", SHORT).await.unwrap_err().kind(), ErrorKind::Timeout);
-    drop(manager);
-    assert!(!control.journal("stuck").await.unwrap().contains("shutdown"));
-    control.open("stuck").await.unwrap();
-    control.ended("stuck", 1).await.unwrap();
-    assert!(control.journal("stuck").await.unwrap().ends_with("destroy;"));
+/// The call is complete and still inside: the next one waits for its return, in its own time and on nobody's thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_serial_call_that_has_not_returned_lets_the_next_one_have_its_deadline() {
+    let control = Control::new("linger control").await.unwrap();
+    let manager = instance("linger", "Serial").await.unwrap();
+    let first = spawn_read(&manager, "linger");
+    control.entered("linger", 1).await.unwrap();
+    let error = read_within(&manager, "plain", SHORT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.message().contains("other operations under way"), "{error}");
+    control.open("linger").await.unwrap();
+    assert_eq!(first.await.unwrap().unwrap(), VALUE);
+    assert_eq!(read(&*manager, "plain").await.unwrap().expose_bytes(), VALUE);
 }
 
 #[tokio::test]
-async fn an_instance_that_is_only_dropped_is_told_and_destroyed() {
-    let control = Control::new("dropped control").await.unwrap();
-    drop(instance("dropped", "Misbehaving").await.unwrap());
-    assert_eq!(control.journal("dropped").await.unwrap(), "create;shutdown;destroy;");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_is_ready_too_late_is_destroyed() {
-    let control = Control::new("slow control").await.unwrap();
-    let mut slow = spec("slow", "Misbehaving").unwrap();
-    slow.config = serde_json::json!({"create": "slow"});
-    slow.timeout = SHORT;
-    let error = plugin::refusal(slow).await.unwrap();
-    assert!(error.contains("not ready within 30ms") && error.contains("TIMEOUT"), "{error}");
-    control.open("slow").await.unwrap();
-    control.ended("slow", 1).await.unwrap();
-    assert_eq!(control.journal("slow").await.unwrap(), "create;destroy;");
+async fn a_call_that_stays_too_long_is_counted_and_its_answer_stands() {
+    let manager = instance("stays", "Misbehaving").await.unwrap();
+    assert_eq!(read_within(&manager, "stay", SHORT).await.unwrap().expose_bytes(), VALUE);
+    assert_eq!(manager.faults(), Faults { overstayed: 1, ..Faults::default() });
+    assert_eq!(read(&*manager, "stay").await.unwrap().expose_bytes(), VALUE);
+    assert_eq!(manager.faults().overstayed, 1);
 }

@@ -2,7 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    io::{self, BufRead},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use keyway::loader::{inspect, verify::FileHash};
 use keyway_tests::{
@@ -223,4 +229,27 @@ async fn a_private_copy_serves_as_well_as_sealed_memory_and_leaves_no_file() {
     assert_eq!(report.copy, "private copy");
     assert_eq!(read(&*manager, "any").await.unwrap().expose_bytes(), VALUE);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The dynamic linker lets nobody else in meanwhile, so that this is a matter for a process of its own.
+#[test]
+fn a_library_that_hangs_while_it_is_opened_is_named_and_so_is_it_to_those_behind_it() {
+    let source = build::repository().join("tests/plugins/hanging.c");
+    let folder = tempfile::tempdir().unwrap();
+    let hanging = build::c_library(&source, folder.path(), "hanging", &[]).unwrap();
+    let behind = build::faulty_table("behind", &["-DMINOR=91"]).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_load_one"))
+        .args([&hanging, &behind])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = child.stdin.take().unwrap();
+    let mut lines = io::BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (first, second) = (lines.next().unwrap(), lines.next().unwrap());
+    assert!(first.contains("libhanging.so was not open within 2s: its constructors"), "{first}");
+    assert!(second.contains("libbehind.so was not opened, because"), "{second}");
+    assert!(second.contains("libhanging.so has been opening for more than 2s"), "{second}");
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
 }

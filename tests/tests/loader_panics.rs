@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use keyway::loader::LoadedPlugin;
 use keyway_plugin_api::{
@@ -57,6 +57,34 @@ async fn a_panic_in_any_operation_is_contained_and_ends_the_use_of_its_instance_
             manager.shutdown().await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_panic_whose_payload_panics_is_contained() {
+    for (type_name, name) in [
+        ("Panicking", "panic with a bomb"),
+        ("Panicking", "panic with a bomb later"),
+        ("PanickingSync", "panic with a bomb"),
+    ] {
+        let manager = instance(type_name, "nowhere").await;
+        assert_contained(&operate(&manager, "read", name).await.unwrap_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_whose_destructor_panics_completes_when_it_is_given_up() {
+    let manager = instance("Panicking", "nowhere").await;
+    let mut request = ReadRequest::new("hold a bomb").unwrap();
+    request.timeout = Duration::from_millis(30);
+    assert_eq!(manager.async_read_secret(&request).await.unwrap_err().kind(), ErrorKind::Timeout);
+    let completed = async {
+        while manager.faults().zombies > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), completed).await.unwrap();
+    assert_eq!(manager.faults().late, 1);
+    assert_eq!(read(&*manager, "harmless").await.unwrap().expose_bytes(), VALUE);
 }
 
 #[tokio::test]

@@ -68,7 +68,8 @@ async fn the_library_after_a_refused_one_is_not_taken_for_it() {
         let (bad, good) = (format!("refused_{round}"), format!("after_{round}"));
         let bad = build::faulty_table(&bad, &["-DRETURNED=NULL", &format!("-DMINOR={round}")]).unwrap();
         let good = build::faulty_table(&good, &[&format!("-DMINOR=10{round}")]).unwrap();
-        plugin::refusal(plugin::spec("refused", &bad)).await.unwrap();
+        let first = plugin::refusal(plugin::spec("refused", &bad)).await.unwrap();
+        assert_eq!(plugin::refusal(plugin::spec("refused", &bad)).await.unwrap(), first);
         let (_, report) = plugin::load(plugin::spec("after", &good)).await.unwrap();
         assert_eq!(report.abi, (1, 100 + round));
     }

@@ -13,7 +13,8 @@
 use std::collections::HashMap;
 
 use keyway_plugin_api::{
-    Error, ManagerType, NoConfig, ReadRequest, Result, Secret, SecretManager, async_trait, export_plugin,
+    Capabilities, Error, ManagerType, NoConfig, ReadRequest, Result, Secret, SecretManager, async_trait,
+    export_plugin,
 };
 
 /// Keeps its secrets in memory.
@@ -25,6 +26,10 @@ pub struct InMemorySecretManager {
 // from `keyway.managers.<name>.config`, for which `Config` would be a struct that derives Deserialize and JsonSchema.
 impl ManagerType for InMemorySecretManager {
     type Config = NoConfig;
+
+    // What the host may call. A client that can only block says `SYNC_READ` here and implements `sync_read_secret` instead
+    // of `async_read_secret`: the host then calls it on threads of its own.
+    const CAPABILITIES: Capabilities = Capabilities::READ;
 
     fn create(NoConfig {}: NoConfig) -> Result<Self> {
         Ok(Self {

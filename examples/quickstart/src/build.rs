@@ -1,7 +1,7 @@
 //! Builds the plugin and the host with the cargo that built this program.
 
 use std::{
-    env::consts::{DLL_SUFFIX, EXE_SUFFIX},
+    env::consts::{DLL_PREFIX, DLL_SUFFIX, EXE_SUFFIX},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -16,12 +16,30 @@ pub(crate) struct Built {
     pub(crate) keyway: PathBuf,
 }
 
+/// What was built into a folder before.
+pub(crate) fn prebuilt(folder: &Path) -> Result<Built> {
+    let file = |name: String| {
+        let path = folder.join(name);
+        if path.is_file() {
+            Ok(path)
+        } else {
+            bail!("{} is missing; build it first, or leave --prebuilt out", path.display())
+        }
+    };
+    Ok(Built {
+        plugin: file(format!("{DLL_PREFIX}my_secret_manager{DLL_SUFFIX}"))?,
+        keyway: file(format!("keyway{EXE_SUFFIX}"))?,
+    })
+}
+
 /// Runs cargo; its output is shown only when it fails.
 pub(crate) async fn build() -> Result<Built> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
         "build",
         "--message-format=json-render-diagnostics",
+        "-p",
+        "quickstart",
         "-p",
         "my-secret-manager",
         "-p",

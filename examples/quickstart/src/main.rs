@@ -11,7 +11,7 @@ mod scene;
 mod screen;
 mod stop;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -27,6 +27,9 @@ struct Args {
     /// The gateway's port; 0 for any free one.
     #[arg(long, default_value_t = 4000)]
     port: u16,
+    /// Take `keyway` and the plugin from this folder, where they were built before, instead of building them.
+    #[arg(long, value_name = "DIR")]
+    prebuilt: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +70,10 @@ async fn demonstrate(args: &Args, screen: &Screen) -> Result<(gateway::Gateway, 
     gateway::check_port(args.port)?;
 
     screen.step("Build the plugin and the host");
-    let built = build::build().await?;
+    let built = match &args.prebuilt {
+        Some(folder) => build::prebuilt(folder)?,
+        None => build::build().await?,
+    };
     screen.fact("plugin", &built.plugin.display().to_string());
     screen.fact("host", &built.keyway.display().to_string());
 

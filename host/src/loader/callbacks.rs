@@ -2,13 +2,14 @@
 
 use std::{
     ffi::c_void,
+    panic::{AssertUnwindSafe, catch_unwind},
     slice,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use keyway_plugin_api::{
-    Error, ErrorKind, Result, Secret, SecretMetadata, abi,
+    Error, ErrorKind, Result, Secret, SecretMetadata, SecretName, abi,
     request::{MAX_NAME_LEN, MAX_VALUE_LEN},
 };
 use tracing::{debug, error, info, trace, warn};
@@ -29,7 +30,7 @@ pub(super) fn completion(id: u64) -> abi::Completion {
 /// As `complete` in the header: `result` is NULL or valid during the call.
 unsafe extern "C" fn complete(op_id: u64, result: *const abi::OpResult) {
     // SAFETY: passed on to the plugin, which vouches for the result; read at most once, inside the call.
-    slots::complete(op_id, || unsafe { decode(result) });
+    contained(|| slots::complete(op_id, || unsafe { decode(result) }));
 }
 
 /// The function behind `entry` of a list request.
@@ -37,14 +38,33 @@ unsafe extern "C" fn complete(op_id: u64, result: *const abi::OpResult) {
 /// # Safety
 /// As `entry` in the header.
 pub(super) unsafe extern "C" fn list_entry(op_id: u64, name: abi::Str) {
-    slots::list_entry(op_id, || {
-        if name.len > MAX_NAME_LEN {
-            return None;
-        }
-        // SAFETY: the plugin vouches for the text during the call; its length is bounded.
-        let bytes = unsafe { bytes(name.ptr, name.len) }?;
-        std::str::from_utf8(bytes).ok().map(str::to_owned)
-    });
+    // SAFETY: passed on to the plugin, which vouches for the text during the call; read at most once.
+    contained(|| slots::list_entry(op_id, || unsafe { listed(name) }));
+}
+
+/// Runs the host's part of a callback: a panic of its own must not cross the plugin's frames, and would end the process.
+fn contained<R>(work: impl FnOnce() -> R) -> Option<R> {
+    let panic = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => return Some(done),
+        Err(panic) => panic,
+    };
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        Box::leak(another); // what panics when it goes stays
+    }
+    None
+}
+
+/// # Safety
+/// As [`bytes`], for any length.
+unsafe fn listed(name: abi::Str) -> Result<String> {
+    let fault = |what: &str| Error::internal(format!("the plugin listed a name that is none: {what}"));
+    if name.len > MAX_NAME_LEN {
+        return Err(fault(&format!("it has {} bytes, at most {MAX_NAME_LEN} are possible", name.len)));
+    }
+    // SAFETY: the caller vouches for the text; its length is bounded.
+    let bytes = unsafe { bytes(name.ptr, name.len) }.ok_or_else(|| fault("it is NULL and not empty"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| fault("it is not UTF-8"))?;
+    SecretName::new(text).map(String::from).map_err(|error| fault(error.message()))
 }
 
 /// # Safety
@@ -79,7 +99,10 @@ unsafe fn decode(result: *const abi::OpResult) -> Result<Outcome> {
     if result.is_null() {
         return fault("NULL instead of a result");
     }
-    // SAFETY: not NULL; every version of the struct begins with its size.
+    if !result.is_aligned() {
+        return fault("a result that is not aligned");
+    }
+    // SAFETY: not NULL and aligned; every version of the struct begins with its size.
     let size = unsafe { result.cast::<u32>().read() };
     if (size as usize) < size_of::<abi::OpResult>() {
         return fault("a result struct that is too short");
@@ -105,11 +128,11 @@ unsafe fn decode(result: *const abi::OpResult) -> Result<Outcome> {
     };
     let metadata = SecretMetadata {
         // SAFETY: see above.
-        version: unsafe { optional(raw.version) },
+        version: unsafe { exact(raw.version, "version") }?,
         ttl: (raw.ttl_ms > 0).then(|| Duration::from_millis(raw.ttl_ms)),
         expires_at: expiry(raw.expires_at_unix_ms),
         // SAFETY: see above.
-        lease_id: unsafe { optional(raw.lease_id) },
+        lease_id: unsafe { exact(raw.lease_id, "lease id") }?,
         binary: raw.flags_optional & abi::RESULT_BINARY != 0,
     };
     Ok(Outcome { secret: Some(Secret::copy_from(value).with_metadata(metadata)), names: Vec::new() })
@@ -136,6 +159,22 @@ unsafe fn failure(raw: &abi::OpResult) -> Error {
 unsafe fn optional(str: abi::Str) -> Option<String> {
     // SAFETY: passed on to the caller.
     (str.len > 0).then(|| unsafe { text(str) })
+}
+
+/// A text that is handed back to the plugin some day, and so must not be altered.
+///
+/// # Safety
+/// As [`bytes`], for any length.
+unsafe fn exact(str: abi::Str, what: &str) -> Result<Option<String>> {
+    if str.len > MAX_TEXT {
+        let message = format!("the {what} has {} bytes; at most {MAX_TEXT} are taken", str.len);
+        return Err(Error::new(ErrorKind::TooLarge, message));
+    }
+    let fault = |why| Error::internal(format!("the plugin completed with a {what} that {why}"));
+    // SAFETY: the caller vouches for the text; its length is bounded.
+    let bytes = unsafe { bytes(str.ptr, str.len) }.ok_or_else(|| fault("is NULL and not empty"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| fault("is not UTF-8"))?;
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 fn expiry(unix_ms: i64) -> Option<SystemTime> {
@@ -173,20 +212,27 @@ pub(super) fn host_table(library: &str) -> &'static abi::Host {
 /// # Safety
 /// As `log_enabled` in the header.
 unsafe extern "C" fn log_enabled(_host: *const abi::Host, level: u32) -> u32 {
-    let enabled = match level {
+    let enabled = contained(|| match level {
         abi::LOG_ERROR => tracing::enabled!(target: "keyway::plugin", tracing::Level::ERROR),
         abi::LOG_WARN => tracing::enabled!(target: "keyway::plugin", tracing::Level::WARN),
         abi::LOG_INFO => tracing::enabled!(target: "keyway::plugin", tracing::Level::INFO),
         abi::LOG_DEBUG => tracing::enabled!(target: "keyway::plugin", tracing::Level::DEBUG),
         abi::LOG_TRACE => tracing::enabled!(target: "keyway::plugin", tracing::Level::TRACE),
         _ => false,
-    };
-    u32::from(enabled)
+    });
+    u32::from(enabled.unwrap_or(false))
 }
 
 /// # Safety
 /// As `log` in the header.
 unsafe extern "C" fn log(host: *const abi::Host, level: u32, target: abi::Str, message: abi::Str) {
+    // SAFETY: passed on to the plugin.
+    contained(|| unsafe { write_line(host, level, target, message) });
+}
+
+/// # Safety
+/// As `log` in the header.
+unsafe fn write_line(host: *const abi::Host, level: u32, target: abi::Str, message: abi::Str) {
     // SAFETY: NULL, or the table that this host made for the plugin.
     let index = unsafe { host.as_ref() }.map_or(u64::MAX, |host| host.host_data);
     let plugin = {

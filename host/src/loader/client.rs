@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,53 +10,70 @@ use std::{
     time::Duration,
 };
 
-use keyway_plugin_api::{Capabilities, Error, ErrorKind, ReadRequest, Result, abi};
+use keyway_plugin_api::{Capabilities, Error, ErrorKind, Result, abi};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout_at},
 };
+use zeroize::Zeroizing;
 
 use super::{
+    clock::Moment,
     error::OpenError,
     handshake::{ManagerType, Plugin},
     instance::Instance,
-    manager::read,
-    slots::{self, Operation, Outcome},
+    slots::{Operation, Outcome, Permit},
 };
 
 /// How many blocking reads of one instance run at once.
 const BLOCKING_THREADS: usize = 8;
 /// More operations than this are never under way in one instance: there are no more slots.
 const MAX_IN_FLIGHT: usize = 1 << 20;
-/// How long a shutdown waits for what is under way.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Longer than this no operation may take.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An instance of a manager type of a loaded plugin.
 ///
 /// Its asynchronous methods need a tokio runtime with a timer. A caller that gives up, and a deadline that passes, cancel
-/// the operation; the plugin may complete it later, to no effect. An instance that collects too many operations that never
-/// complete is quarantined until some of them do.
+/// the operation; the plugin may complete it later, to no effect. An instance that collects too many operations that passed
+/// their deadline and never complete is quarantined until some of them do.
 pub struct LoadedPlugin {
-    name: String,
     pub(super) capabilities: Capabilities,
-    instance: Arc<Instance>,
-    /// Each operation holds a permit until its completion, whatever its caller does.
-    operations: Arc<Semaphore>,
-    /// Each blocking read holds a permit until the plugin's function returns.
-    blocking: Arc<Semaphore>,
-    /// With so many operations that never completed, the instance gets no others.
-    quarantine: usize,
-    closing: Arc<Closing>,
-    /// How many permits `operations` has, and `blocking` when it is not the same.
-    permits: (u32, u32),
+    pub(super) shared: Arc<Shared>,
     pub(super) runtime: Handle,
 }
 
-#[derive(Default)]
-struct Closing {
-    begun: AtomicBool,
-    notify: Notify,
+/// What the end of an instance, and its calls on threads of their own, need as well.
+pub(super) struct Shared {
+    pub(super) name: String,
+    pub(super) instance: Instance,
+    /// Each operation holds a permit until its completion, whatever its caller does.
+    pub(super) operations: Arc<Semaphore>,
+    /// Each blocking read holds a permit until the plugin's function returns.
+    pub(super) blocking: Arc<Semaphore>,
+    /// How many permits `operations` and `blocking` have.
+    pub(super) permits: (u32, u32),
+    /// One operation at a time, which is over when it is complete and its call has returned.
+    pub(super) serial: bool,
+    quarantine: Quarantine,
+    /// Whether anybody asked for the end.
+    pub(super) asked: AtomicBool,
+    /// Whether it has come.
+    pub(super) ended: watch::Sender<bool>,
+}
+
+/// With so many overdue operations the instance gets no others: half of what it may have at once.
+struct Quarantine {
+    operations: usize,
+    blocking: usize,
+}
+
+impl Quarantine {
+    /// Where only one operation is possible, the next one waits for it inside its own deadline, and that is enough.
+    fn of(limit: usize) -> usize {
+        if limit > 1 { limit.div_ceil(2) } else { usize::MAX }
+    }
 }
 
 /// How long and how often at once an instance is called.
@@ -69,7 +85,7 @@ pub(super) struct Limits {
     pub max_in_flight: usize,
 }
 
-/// Completions of one instance that did not come as they should.
+/// What one instance did that it should not have done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Operations whose caller has gone and whose completion has not come.
@@ -80,6 +96,8 @@ pub struct Faults {
     pub late: u64,
     /// Blocking calls that returned without a completion.
     pub missing: u64,
+    /// Calls that must return at once and returned after the deadline of their operation; they held up a thread of the host.
+    pub overstayed: u64,
 }
 
 impl LoadedPlugin {
@@ -88,14 +106,14 @@ impl LoadedPlugin {
         plugin: &Plugin,
         manager_type: &ManagerType,
         name: &str,
-        config: String,
+        config: Zeroizing<String>,
         limits: Limits,
     ) -> Result<Self, OpenError> {
         let Limits { timeout, max_in_flight } = limits;
         let functions = manager_type.functions;
         let failed = |source| OpenError::Create { plugin: plugin.id.clone(), name: name.to_owned(), source };
         let owned_name = name.to_owned();
-        // When the time is up the thread goes on alone, and what it makes in the end is destroyed again.
+        // When the time is up the thread goes on alone, and what it makes in the end is shut down and destroyed again.
         let create = tokio::task::spawn_blocking(move || {
             Instance::create(functions, &owned_name, &config, millis(timeout))
         });
@@ -111,69 +129,80 @@ impl LoadedPlugin {
         capabilities.set(Capabilities::LIST, instance.has_list());
         let serial = capabilities.contains(Capabilities::SERIAL);
         let max_in_flight = if serial { 1 } else { max_in_flight.clamp(1, MAX_IN_FLIGHT) };
-        let operations = Arc::new(Semaphore::new(max_in_flight));
         let threads = BLOCKING_THREADS.min(max_in_flight);
-        let blocking = match serial {
-            true => Arc::clone(&operations),
-            false => Arc::new(Semaphore::new(threads)),
-        };
-        Ok(LoadedPlugin {
+        let shared = Shared {
             name: name.to_owned(),
-            capabilities,
-            instance: Arc::new(instance),
-            operations,
-            blocking,
-            quarantine: max_in_flight.div_ceil(2),
-            closing: Arc::default(),
-            permits: (max_in_flight as u32, if serial { 0 } else { threads as u32 }),
-            runtime: Handle::current(),
-        })
+            instance,
+            operations: Arc::new(Semaphore::new(max_in_flight)),
+            blocking: Arc::new(Semaphore::new(threads)),
+            permits: (max_in_flight as u32, threads as u32),
+            serial,
+            quarantine: Quarantine {
+                operations: Quarantine::of(max_in_flight),
+                blocking: Quarantine::of(threads),
+            },
+            asked: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
+        };
+        Ok(LoadedPlugin { capabilities, shared: Arc::new(shared), runtime: Handle::current() })
     }
 
     /// The manager's name in the configuration.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.shared.name
     }
 
-    /// What went wrong with completions so far.
+    /// What went wrong with calls and completions so far.
     pub fn faults(&self) -> Faults {
-        let ledger = &self.instance.ledger;
+        let ledger = &self.shared.instance.ledger;
         Faults {
-            zombies: ledger.zombies.load(Ordering::Relaxed),
+            zombies: ledger.zombies(),
             stray: ledger.stray.load(Ordering::Relaxed),
             late: ledger.late.load(Ordering::Relaxed),
             missing: ledger.missing.load(Ordering::Relaxed),
+            overstayed: ledger.overstayed.load(Ordering::Relaxed),
         }
     }
 
-    fn admit(&self) -> Result<()> {
-        if self.closing.begun.load(Ordering::Acquire) {
-            return Err(self.shutting_down());
-        }
-        let zombies = self.instance.ledger.zombies.load(Ordering::Relaxed);
-        if zombies >= self.quarantine {
-            let message = format!("{} is quarantined: it has not completed {zombies} operations", self.name);
-            return Err(Error::unavailable(message));
-        }
-        Ok(())
-    }
-
-    /// Runs one operation: `begin` calls the plugin, with the time that is left, and the completion is waited for.
+    /// Runs one operation: `call` calls the plugin, with the time that is left, and the completion is waited for.
     pub(super) async fn operate(
         &self,
         timeout: Duration,
-        begin: impl FnOnce(&Instance, u64, u64) -> Result<()>,
+        call: impl FnOnce(&Instance, u64, u64) -> Result<()>,
     ) -> Result<Outcome> {
-        self.admit()?;
-        let (permit, left) = match Arc::clone(&self.operations).try_acquire_owned() {
+        let shared = &*self.shared;
+        let timeout = timeout.min(LONGEST);
+        shared.admit()?;
+        let (permit, left) = match Arc::clone(&shared.operations).try_acquire_owned() {
             Ok(permit) => (permit, timeout),
-            Err(_) => self.acquire(&self.operations, timeout).await?,
+            Err(_) => shared.acquire(&shared.operations, timeout).await?,
         };
-        self.begin(left, Some(permit), begin)?.outcome(left).await
+        shared.begin(left, permit, call)?.outcome().await
+    }
+}
+
+impl Shared {
+    /// Refuses what an instance in quarantine is not given.
+    pub(super) fn admit(&self) -> Result<()> {
+        let ledger = &self.instance.ledger;
+        let Quarantine { operations, blocking } = self.quarantine;
+        if ledger.zombies() < operations.min(blocking) {
+            return Ok(());
+        }
+        let overdue = ledger.overdue();
+        if overdue.0 < operations && overdue.1 < blocking {
+            return Ok(());
+        }
+        let count = overdue.0 + overdue.1;
+        let message = format!(
+            "{} is quarantined: it has not completed {count} operations whose time is up, and gets others when it does",
+            self.name
+        );
+        Err(Error::unavailable(message))
     }
 
     /// Waits for a permit; returns it with the time that is left.
-    async fn acquire(
+    pub(super) async fn acquire(
         &self,
         permits: &Arc<Semaphore>,
         timeout: Duration,
@@ -184,7 +213,8 @@ impl LoadedPlugin {
             let message = format!("{} had other operations under way for {timeout:?}", self.name);
             Error::new(ErrorKind::Timeout, message)
         })?;
-        let permit = permit.map_err(|_| self.shutting_down())?;
+        let closed = |_| Error::unavailable(format!("{} is shutting down", self.name));
+        let permit = permit.map_err(closed)?;
         self.admit()?;
         Ok((permit, timeout.saturating_sub(start.elapsed())))
     }
@@ -192,70 +222,73 @@ impl LoadedPlugin {
     fn begin(
         &self,
         timeout: Duration,
-        permit: Option<OwnedSemaphorePermit>,
-        begin: impl FnOnce(&Instance, u64, u64) -> Result<()>,
+        permit: OwnedSemaphorePermit,
+        call: impl FnOnce(&Instance, u64, u64) -> Result<()>,
     ) -> Result<Waiting<'_>> {
+        let (permit, _until_it_returns) = self.hold(permit);
         let operation = Operation::open(&self.instance.ledger, permit)?;
-        match begin(&self.instance, operation.id(), millis(timeout)) {
-            Ok(()) => Ok(Waiting { plugin: self, operation }),
-            Err(error) => {
-                operation.withdraw();
-                Err(error)
-            }
+        let start = Moment::now();
+        if let Err(error) = call(&self.instance, operation.id(), millis(timeout)) {
+            operation.withdraw();
+            return Err(error);
         }
+        let inside = start.elapsed();
+        if inside > timeout {
+            self.overstayed(inside);
+        }
+        Ok(Waiting::new(self, operation, timeout.saturating_sub(inside)))
     }
 
-    /// A read of a type that can only block: on a thread of the runtime's pool, a bounded number of them at once.
-    pub(super) async fn read_on_pool(&self, request: &ReadRequest) -> Result<Outcome> {
-        self.admit()?;
-        let (permit, left) = self.acquire(&self.blocking, request.timeout).await?;
-        let operation = Operation::open(&self.instance.ledger, None)?;
-        let (id, instance, request) = (operation.id(), Arc::clone(&self.instance), request.clone());
-        self.runtime.spawn_blocking(move || {
-            let begun = read(&request, millis(left), |raw| instance.sync_read(raw, id));
-            match begun {
-                Ok(()) => slots::complete_missing(id),
-                Err(error) => slots::complete(id, || Err(error)),
-            }
-            drop(permit); // the plugin's thread is busy until here, whoever waits
-        });
-        Waiting { plugin: self, operation }.outcome(left).await
+    /// The permit as the operation holds it, and for its call what that one must hold as well.
+    pub(super) fn hold(&self, permit: OwnedSemaphorePermit) -> (Permit, Option<Arc<OwnedSemaphorePermit>>) {
+        if !self.serial {
+            return (Permit::Own(permit), None);
+        }
+        let permit = Arc::new(permit);
+        (Permit::Shared(Arc::clone(&permit)), Some(permit))
+    }
+
+    /// The answer stands, if there is one: that a write succeeded is not made unknown because it took too long.
+    #[cold]
+    fn overstayed(&self, inside: Duration) {
+        self.instance.ledger.overstayed.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            manager = self.name,
+            milliseconds = millis(inside),
+            "a call that must return at once held up a thread of the host past its deadline; a read that blocks              belongs into sync_read_secret"
+        );
     }
 
     pub(super) fn timed_out(&self, timeout: Duration) -> Error {
         Error::new(ErrorKind::Timeout, format!("{} did not answer within {timeout:?}", self.name))
     }
-
-    fn shutting_down(&self) -> Error {
-        Error::unavailable(format!("{} is shutting down", self.name))
-    }
 }
 
 /// An operation that was begun; dropping it gives it up.
-struct Waiting<'a> {
-    plugin: &'a LoadedPlugin,
+pub(super) struct Waiting<'a> {
+    shared: &'a Shared,
     operation: Operation,
+    left: Duration,
+    /// Known when the operation did not complete at once.
+    deadline: Option<Instant>,
 }
 
-impl Waiting<'_> {
-    async fn outcome(mut self, timeout: Duration) -> Result<Outcome> {
+impl<'a> Waiting<'a> {
+    pub(super) fn new(shared: &'a Shared, operation: Operation, left: Duration) -> Self {
+        Waiting { shared, operation, left, deadline: None }
+    }
+
+    pub(super) async fn outcome(mut self) -> Result<Outcome> {
         // The fast path: it was completed inline, and neither a timer nor a waker is needed.
         if let Poll::Ready(outcome) = self.operation.poll(None) {
             return outcome;
         }
-        let plugin = self.plugin;
-        let mut closing = pin!(plugin.closing.notify.notified());
-        closing.as_mut().enable();
-        if plugin.closing.begun.load(Ordering::Acquire) {
-            return Err(plugin.shutting_down());
-        }
-        let completed = poll_fn(|context| match self.operation.poll(Some(context.waker())) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => closing.as_mut().poll(context).map(|()| Err(plugin.shutting_down())),
-        });
-        match tokio::time::timeout(timeout, completed).await {
+        let deadline = Instant::now() + self.left;
+        self.deadline = Some(deadline);
+        let completed = poll_fn(|context| self.operation.poll(Some(context.waker())));
+        match timeout_at(deadline, completed).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(plugin.timed_out(timeout)),
+            Err(_) => Err(self.shared.timed_out(self.left)),
         }
     }
 }
@@ -263,74 +296,9 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let id = self.operation.id();
-        if self.operation.abandon() {
-            self.plugin.instance.cancel(id);
+        if self.operation.abandon(self.deadline) {
+            self.shared.instance.cancel(id);
         }
-    }
-}
-
-impl LoadedPlugin {
-    /// Stops admission, gives up what is under way, lets the plugin end its work; the instance is destroyed with `self`.
-    pub(super) async fn end(&self) {
-        if self.closing.begun.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        self.closing.notify.notify_waiters();
-        let quiet = tokio::time::timeout(DRAIN, async {
-            // Every operation holds a permit until it completes. Those that are waited for are given up and cancelled by
-            // their own callers' tasks, so that only the permits tell when all of that has happened.
-            let _operations = self.operations.acquire_many(self.permits.0).await;
-            let _blocking = self.blocking.acquire_many(self.permits.1).await;
-            loop {
-                let quieter = self.instance.ledger.quieter.notified();
-                let mut quieter = pin!(quieter);
-                quieter.as_mut().enable();
-                if self.instance.watch_inside() == 0 {
-                    break;
-                }
-                quieter.await;
-            }
-            // Closed before the permits go back, so that none is had by an operation that was admitted just before the end.
-            self.operations.close();
-            self.blocking.close();
-        });
-        if quiet.await.is_err() {
-            self.operations.close();
-            self.blocking.close();
-            let zombies = self.faults().zombies;
-            tracing::warn!(
-                manager = self.name,
-                zombies,
-                "operations did not end before the shutdown of the plugin"
-            );
-        }
-        let begin = |instance: &Instance, id, timeout_ms| instance.shutdown(&control(timeout_ms), id);
-        let shutdown = self.begin(DRAIN, None, begin);
-        let ended = match shutdown {
-            Ok(mut waiting) => {
-                let ended = poll_fn(|context| waiting.operation.poll(Some(context.waker())));
-                tokio::time::timeout(DRAIN, ended).await.is_ok()
-            }
-            Err(_) => false,
-        };
-        if !ended {
-            tracing::warn!(manager = self.name, "the plugin did not end its background work in time");
-        }
-        self.instance.close();
-    }
-}
-
-impl Drop for LoadedPlugin {
-    fn drop(&mut self) {
-        if self.closing.begun.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        // Nobody asked for an orderly end: the plugin is told, and not waited for.
-        if let Ok(mut operation) = Operation::open(&self.instance.ledger, None) {
-            let _ = self.instance.shutdown(&control(0), operation.id());
-            operation.abandon();
-        }
-        self.instance.close();
     }
 }
 
@@ -344,6 +312,21 @@ pub(super) fn control(timeout_ms: u64) -> abi::ControlRequest {
     }
 }
 
+/// The time that a plugin is told: whole milliseconds, at least one, since 0 says that no time is left; at most a day.
 pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    let time = time.min(LONGEST);
+    let rounded = time.as_millis() + u128::from(!time.subsec_nanos().is_multiple_of(1_000_000));
+    u64::try_from(rounded).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_never_told_that_no_time_is_left_nor_more_than_a_day() {
+        let told = [Duration::ZERO, Duration::from_nanos(1), Duration::from_micros(1_000), Duration::MAX];
+        assert_eq!(told.map(millis), [1, 1, 1, 86_400_000]);
+        assert_eq!(millis(Duration::from_micros(1_001)), 2);
+    }
 }

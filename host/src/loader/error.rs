@@ -1,6 +1,6 @@
 //! Why a library that passed its inspection could not be used.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::layout::LayoutError;
 
@@ -80,6 +80,30 @@ pub enum OpenError {
         path: PathBuf,
         /// The names it has.
         offered: Vec<String>,
+    },
+    /// Another library is being opened and does not come to an end.
+    #[error(
+        "{path} was not opened, because {other} has been opening for more than {waited:?}; remove that plugin, or see with \
+         its vendor why it hangs while it is loaded"
+    )]
+    Busy {
+        /// The operator's file.
+        path: PathBuf,
+        /// The file that hangs.
+        other: PathBuf,
+        /// How long was waited for it.
+        waited: Duration,
+    },
+    /// The library does not come to an end while it is opened.
+    #[error(
+        "{path} was not open within {waited:?}: its constructors or its entry function hang; ask its vendor, and restart \
+         the host, which can open no other plugin now"
+    )]
+    Hangs {
+        /// The operator's file.
+        path: PathBuf,
+        /// How long was waited for it.
+        waited: Duration,
     },
     /// The thread that opened the library is gone.
     #[error("the thread that opened the library ended without an answer")]

@@ -1,20 +1,18 @@
 //! From a reference in the configuration to a running instance: every step, in order.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use keyway_plugin_api::{Capabilities, SecretManager};
+use serde_json::Value;
+use tokio::sync::oneshot;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     LoadedPlugin, OpenError, Verified,
     client::Limits,
     locate::{self, LocateError, PluginReference, ReferenceError},
-    open,
-    verify::{self, FileHash, TrustPolicy, VerifyError},
+    open::{self, Turn},
+    verify::{self, FileHash, TrustPolicy, VerifiedFile, VerifyError},
 };
 
 /// What is needed to load one manager.
@@ -30,10 +28,10 @@ pub struct PluginSpec {
     /// Where to look beside it, in order.
     pub plugin_dirs: Vec<PathBuf>,
     /// The JSON object that the plugin is given.
-    pub config: serde_json::Value,
+    pub config: Value,
     /// What the file must show before it is loaded.
     pub trust: TrustPolicy,
-    /// How long making the instance may take.
+    /// How long opening the library (two seconds at least), and after that making the instance, may take.
     pub timeout: Duration,
     /// How many operations may be under way at once.
     pub max_in_flight: usize,
@@ -125,7 +123,7 @@ pub enum LoadError {
         reference: String,
         /// Why.
         #[source]
-        source: Box<OpenError>,
+        source: Arc<OpenError>,
     },
 }
 
@@ -142,31 +140,43 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         setting,
         config_dir,
         plugin_dirs,
-        config,
+        mut config,
         trust,
         timeout,
         max_in_flight,
     } = spec;
+    // Wiped when it has been passed on, or will not be; what `config` was copied from is its owner's affair.
+    let config_json = config_json(&mut config);
     let parsed: PluginReference =
         reference.parse().map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
     let located = locate::locate(&parsed, &setting, &config_dir, &plugin_dirs)?;
     let pinned = !trust.sha256.is_empty();
-    let opened =
-        tokio::task::spawn_blocking(move || open_file(&located.path, &trust).map(|opened| (opened, located)));
-    let opened = opened.await.unwrap_or_else(|_| Err(Failure::Ended));
-    let ((plugin, file), located) = opened.map_err(|failure| failure.in_setting(&setting, &reference))?;
+    let refused = |source| LoadError::Verify {
+        setting: setting.clone(),
+        reference: reference.clone(),
+        source: Box::new(source),
+    };
+    let unusable =
+        |source| LoadError::Open { setting: setting.clone(), reference: reference.clone(), source };
+    let in_setting = |source| unusable(Arc::new(source));
+    let limit = timeout.max(SHORTEST_OPENING);
+    let path = located.path.clone();
+    let turn = Turn::of(&path, limit).await.map_err(in_setting)?;
+    let verified = tokio::task::spawn_blocking(move || verify::verify(&path, &trust)).await;
+    let file = verified.map_err(|_| in_setting(OpenError::Ended))?.map_err(refused)?;
+    let (sha256, copy, file_warnings) = (file.sha256, file.sealed.describe(), file.warnings.clone());
+    let plugin = open_apart(file, turn, limit).await.map_err(unusable)?;
 
-    let in_setting = |source| Failure::Open(Box::new(source)).in_setting(&setting, &reference);
     let manager_type = plugin.manager_type(located.type_name.as_deref()).map_err(in_setting)?;
     let limits = Limits { timeout, max_in_flight };
-    let instance = LoadedPlugin::create(plugin, manager_type, &name, config.to_string(), limits);
+    let instance = LoadedPlugin::create(plugin, manager_type, &name, config_json, limits);
     let instance = instance.await.map_err(in_setting)?;
     let passed_over = located.passed_over.iter().map(|file| format!("passed over {file}"));
     let report = LoadReport {
         name,
         path: located.path,
-        copy: file.copy,
-        sha256: file.sha256,
+        copy,
+        sha256,
         pinned,
         plugin: plugin.id.clone(),
         version: plugin.version.clone(),
@@ -177,41 +187,60 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         description: manager_type.description.clone(),
         config_schema: manager_type.config_schema.clone(),
         capabilities: instance.capabilities(),
-        warnings: passed_over.chain(file.warnings).collect(),
+        warnings: passed_over.chain(file_warnings).collect(),
     };
     Ok((Arc::new(instance), report))
 }
 
-/// What is kept of a verified file once its library is open.
-struct OpenedFile {
-    sha256: FileHash,
-    copy: &'static str,
-    warnings: Vec<String>,
+/// The configuration as one text that is wiped when it goes, and overwrites the values that it was made of.
+fn config_json(config: &mut Value) -> Zeroizing<String> {
+    // The length first: a text that grows leaves copies of itself behind.
+    let mut length = Length(0);
+    let _ = serde_json::to_writer(&mut length, config); // neither of the two can fail
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+    let _ = serde_json::to_writer(&mut *json, config);
+    wipe(config);
+    Zeroizing::new(String::from_utf8(std::mem::take(&mut *json)).unwrap_or_default())
 }
 
-fn open_file(
-    path: &Path,
-    trust: &TrustPolicy,
-) -> Result<(&'static super::handshake::Plugin, OpenedFile), Failure> {
-    let file = verify::verify(path, trust).map_err(|error| Failure::Verify(Box::new(error)))?;
-    let (sha256, copy, warnings) = (file.sha256, file.sealed.describe(), file.warnings.clone());
-    let plugin = open::open(file).map_err(|error| Failure::Open(Box::new(error)))?;
-    Ok((plugin, OpenedFile { sha256, copy, warnings }))
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-enum Failure {
-    Verify(Box<VerifyError>),
-    Open(Box<OpenError>),
-    Ended,
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(entries) => entries.values_mut().for_each(wipe),
+        _ => {}
+    }
 }
 
-impl Failure {
-    fn in_setting(self, setting: &str, reference: &str) -> LoadError {
-        let (setting, reference) = (setting.to_owned(), reference.to_owned());
-        match self {
-            Failure::Verify(source) => LoadError::Verify { setting, reference, source },
-            Failure::Open(source) => LoadError::Open { setting, reference, source },
-            Failure::Ended => LoadError::Open { setting, reference, source: Box::new(OpenError::Ended) },
-        }
+/// Less time than this is never given to opening a library.
+const SHORTEST_OPENING: Duration = Duration::from_secs(2);
+
+/// Opens the library on a thread of its own, since one whose constructors hang never gives it back.
+async fn open_apart(file: VerifiedFile, turn: Turn, limit: Duration) -> open::Answer {
+    let (sender, receiver) = oneshot::channel();
+    let path = file.path.clone();
+    let begun = thread::Builder::new().name("keyway-open".to_owned()).spawn(move || {
+        let _ = sender.send(open::open(file, turn));
+    });
+    if begun.is_err() {
+        return Err(Arc::new(OpenError::Ended));
+    }
+    match tokio::time::timeout(limit, receiver).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(_)) => Err(Arc::new(OpenError::Ended)),
+        Err(_) => Err(Arc::new(OpenError::Hangs { path, waited: limit })),
     }
 }

@@ -32,7 +32,7 @@ impl SecretManager for LoadedPlugin {
         let _inside = self.runtime.enter();
         // The deadline of the read itself hangs on the runtime's timer, which this thread may be the one to drive.
         block_on(self.async_read_secret(request), request.timeout)
-            .unwrap_or_else(|| Err(self.timed_out(request.timeout)))
+            .unwrap_or_else(|| Err(self.shared.timed_out(request.timeout)))
     }
 
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {

@@ -11,6 +11,8 @@ pub mod verify;
 
 mod callbacks;
 mod client;
+mod clock;
+mod ending;
 mod error;
 mod functions;
 mod handshake;
@@ -19,6 +21,7 @@ mod layout;
 mod load;
 mod manager;
 mod open;
+mod pool;
 mod slots;
 mod wait;
 

@@ -3,10 +3,12 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use keyway_plugin_api::abi;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 #[cfg(unix)]
 use libloading::os::unix::Library;
@@ -23,24 +25,76 @@ use super::{
 /// The function that every plugin exports.
 pub(super) type Entry = unsafe extern "C" fn(*const abi::Host) -> *const abi::Plugin;
 
+/// The library, or why it is refused.
+pub(super) type Answer = Result<&'static Plugin, Arc<OpenError>>;
+
+/// The libraries that were opened, or why they were refused, by the hash of their content.
+static KNOWN: LazyLock<Mutex<HashMap<FileHash, Answer>>> = LazyLock::new(Mutex::default);
+
+/// Held by whoever opens a library: the entry function of one library is called by one thread, once.
+static TURN: LazyLock<Arc<AsyncMutex<()>>> = LazyLock::new(Arc::default);
+
+/// Whose turn it is.
+static OPENING: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// The right to open a library, which one file has at a time.
+pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);
+
+impl Turn {
+    /// Waits for the turn of a file.
+    ///
+    /// It waits in its caller's task and not on a thread: glibc lets no new thread begin while a constructor hangs.
+    ///
+    /// # Errors
+    /// [`OpenError::Busy`] when another library does not come to an end within `limit`.
+    pub(super) async fn of(path: &Path, limit: Duration) -> Result<Self, OpenError> {
+        match tokio::time::timeout(limit, Arc::clone(&TURN).lock_owned()).await {
+            Ok(turn) => {
+                *locked(&OPENING) = Some(path.to_owned());
+                Ok(Turn(turn))
+            }
+            Err(_) => {
+                let other = locked(&OPENING).clone().unwrap_or_default();
+                Err(OpenError::Busy { path: path.to_owned(), other, waited: limit })
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *locked(&OPENING) = None;
+    }
+}
+
 /// Opens the file and shakes hands with it, or returns what an earlier call with the same content found.
 ///
 /// Blocks: constructors of the library run here.
 ///
 /// # Errors
-/// [`OpenError`]; a library that was refused stays open, because its code may have left something behind.
-pub(super) fn open(file: VerifiedFile) -> Result<&'static Plugin, OpenError> {
-    static LOADED: Mutex<Option<HashMap<FileHash, &'static Plugin>>> = Mutex::new(None);
-    // Held while the library is opened: the entry function of one library is called by one thread, once.
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let loaded = loaded.get_or_insert_default();
-    if let Some(plugin) = loaded.get(&file.sha256) {
-        return Ok(plugin);
-    }
+/// [`OpenError`]; a library that was refused stays open, because its code may have left something behind, and is not
+/// opened again.
+pub(super) fn open(file: VerifiedFile, _turn: Turn) -> Answer {
     let sha256 = file.sha256;
-    let plugin = Box::leak(Box::new(open_new(file)?));
-    loaded.insert(sha256, plugin);
-    Ok(plugin)
+    if let Some(known) = locked(&KNOWN).get(&sha256) {
+        return known.clone();
+    }
+    let answer = match open_new(file) {
+        Ok(plugin) => Ok(&*Box::leak(Box::new(plugin))),
+        Err(error) => Err(Arc::new(error)),
+    };
+    // What the linker refused is not in the process: it may be tried again, when what it lacks is there.
+    let again = answer
+        .as_ref()
+        .is_err_and(|error| matches!(**error, OpenError::Linker { .. } | OpenError::SecondGoRuntime { .. }));
+    if !again {
+        locked(&KNOWN).insert(sha256, answer.clone());
+    }
+    answer
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open_new(file: VerifiedFile) -> Result<Plugin, OpenError> {
@@ -51,12 +105,12 @@ fn open_new(file: VerifiedFile) -> Result<Plugin, OpenError> {
             .map_err(|source| OpenError::Layout { path: path.clone(), source })?,
         None => false,
     };
-    if file.inspection.is_go {
-        claim_go_runtime(path)?;
-    }
+    let go_runtime = file.inspection.is_go.then(|| GoRuntime::claim(path)).transpose()?;
     let linker = |source| OpenError::Linker { path: path.clone(), source };
     let library = link(file.sealed.load_path()).map_err(linker)?;
-    file.sealed.remove_name();
+    if let Some(claim) = go_runtime {
+        claim.keep();
+    }
     // Never unloaded: threads, thread-locals and tables of the plugin's live as long as the process.
     let library: &'static Library = Box::leak(Box::new(library));
     // The copy lives as long as the library, also when the library is refused below: the linker knows it by the number of
@@ -111,15 +165,35 @@ fn link(path: &Path) -> Result<Library, libloading::Error> {
     Ok(library)
 }
 
-/// A process can hold one Go runtime: it takes signal handlers and threads, and cannot be unloaded.
-fn claim_go_runtime(path: &Path) -> Result<(), OpenError> {
-    static HOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut holder = HOLDER.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*holder {
-        Some(loaded) => Err(OpenError::SecondGoRuntime { path: path.to_owned(), loaded: loaded.clone() }),
-        None => {
-            *holder = Some(path.to_owned());
-            Ok(())
+/// The claim to the one Go runtime that a process can hold: it takes signal handlers and threads, and cannot be unloaded.
+/// It is given back when its library was not linked.
+struct GoRuntime {
+    kept: bool,
+}
+
+static GO_RUNTIME: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+impl GoRuntime {
+    fn claim(path: &Path) -> Result<Self, OpenError> {
+        let mut holder = locked(&GO_RUNTIME);
+        match &*holder {
+            Some(loaded) => Err(OpenError::SecondGoRuntime { path: path.to_owned(), loaded: loaded.clone() }),
+            None => {
+                *holder = Some(path.to_owned());
+                Ok(GoRuntime { kept: false })
+            }
+        }
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for GoRuntime {
+    fn drop(&mut self) {
+        if !self.kept {
+            *locked(&GO_RUNTIME) = None;
         }
     }
 }

@@ -20,7 +20,8 @@ impl Wake for Unpark {
 /// ready in time.
 pub(super) fn block_on<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
     let begun = Instant::now();
-    let mut future = pin!(future);
+    // Inside a task whose share of time is used up, what belongs to tokio would be pending for ever otherwise.
+    let mut future = pin!(tokio::task::unconstrained(future));
     // The first poll needs no waker where the plugin completes inline.
     if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         return Some(output);

@@ -45,7 +45,10 @@ unsafe fn checked<'a, T: Request>(request: *const T) -> Result<&'a T> {
     if request.is_null() {
         return Err(fault("NULL"));
     }
-    // SAFETY: not NULL, and the caller vouches for the first member at least.
+    if !request.is_aligned() {
+        return Err(fault("a struct that is not aligned"));
+    }
+    // SAFETY: not NULL and aligned, and the caller vouches for the first member at least.
     let size = unsafe { request.cast::<u32>().read() };
     if (size as usize) < size_of::<T>() {
         return Err(fault("a struct that is too short"));
@@ -112,9 +115,10 @@ unsafe fn tags(str: abi::Str) -> Result<Option<serde_json::Value>> {
     if text.is_empty() {
         return Ok(None);
     }
+    // Without the reader's own words, which may quote what stands there.
     serde_json::from_str(text)
         .map(Some)
-        .map_err(|error| Error::internal("the host passed tags that are not JSON").with_source(error))
+        .map_err(|_| Error::internal("the host passed tags that are not JSON"))
 }
 
 /// # Safety
@@ -197,13 +201,14 @@ pub(super) unsafe fn rotate(request: *const abi::RotateRequest) -> Result<Rotate
     })
 }
 
+/// Where the names of a list are handed out.
+pub(super) type Entry = unsafe extern "C" fn(u64, abi::Str);
+
 /// The request and where to hand the names out.
 ///
 /// # Safety
 /// As [`read`].
-pub(super) unsafe fn list(
-    request: *const abi::ListRequest,
-) -> Result<(ListRequest, unsafe extern "C" fn(u64, abi::Str))> {
+pub(super) unsafe fn list(request: *const abi::ListRequest) -> Result<(ListRequest, Entry)> {
     // SAFETY: passed on to the caller.
     let request = unsafe { checked(request) }?;
     let entry = request.entry.ok_or_else(|| Error::internal("the host passed no function for the names"))?;
@@ -232,6 +237,5 @@ pub(super) unsafe fn config<'a>(request: *const abi::CreateRequest) -> Result<&'
     // SAFETY: passed on to the caller.
     let request = unsafe { checked(request) }?;
     // SAFETY: the caller vouches for the text of the request.
-    let json = unsafe { text(request.config_json) }?;
-    Ok(if json.is_empty() { "{}" } else { json })
+    unsafe { text(request.config_json) }
 }

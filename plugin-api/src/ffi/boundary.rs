@@ -1,22 +1,21 @@
 //! The functions of the table, each for any manager type.
 
 use std::{
-    collections::HashMap,
+    any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
-use tokio::task::AbortHandle;
-
 use super::{
     borrow,
     complete::{Completer, Gate, Reply},
+    pending::Pending,
 };
 use crate::{
     abi,
@@ -36,15 +35,12 @@ struct Instance<T> {
 struct Health {
     poisoned: AtomicBool,
     gate: Arc<Gate>,
-    pending: Mutex<HashMap<u64, AbortHandle>>,
+    pending: Arc<Pending>,
 }
 
 impl Health {
-    fn pending(&self) -> MutexGuard<'_, HashMap<u64, AbortHandle>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn poison(&self) -> Error {
+    fn poison(&self, panic: Panic) -> Error {
+        discard(panic);
         self.poisoned.store(true, Ordering::Relaxed);
         Error::internal("the plugin panicked; this instance of it is not used any more")
     }
@@ -56,6 +52,15 @@ impl Health {
                 Err(Error::internal("the plugin panicked earlier; this instance of it is not used any more"))
             }
         }
+    }
+}
+
+type Panic = Box<dyn Any + Send>;
+
+/// Drops what was panicked with, which may panic again.
+fn discard(panic: Panic) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        Box::leak(another); // this one stays
     }
 }
 
@@ -97,7 +102,7 @@ unsafe fn begin<T: ManagerType>(
         })
     }));
     match first {
-        Err(_panic) => completer.complete(Err(health.poison())),
+        Err(panic) => completer.complete(Err(health.poison(panic))),
         Ok(Err(error)) => completer.complete(Err(error)),
         Ok(Ok((Some(reply), _))) => completer.complete(Ok(reply)),
         Ok(Ok((None, None))) => {}
@@ -114,30 +119,49 @@ fn spawn(
     health: Arc<Health>,
 ) {
     completer.outlive_call(Arc::clone(&health.gate));
-    let op_id = completer.op_id();
-    let owner = Arc::clone(&health);
-    // Held until the handle is in the map, so that the task cannot look for itself before it is there.
-    let mut pending = owner.pending();
-    let task = runtime.spawn(async move {
-        let result = CatchUnwind(operation).await.unwrap_or_else(|_panic| Err(health.poison()));
-        health.pending().remove(&op_id);
+    let pending = Arc::clone(&health.pending);
+    pending.add(completer.op_id(), runtime, async move {
+        let result = CatchUnwind(Some(operation)).await.unwrap_or_else(|panic| Err(health.poison(panic)));
         completer.complete(result);
     });
-    pending.insert(op_id, task.abort_handle());
 }
 
-struct CatchUnwind(Operation);
+/// An operation whose panics are results; it is gone when it is ready.
+struct CatchUnwind(Option<Operation>);
 
 impl Future for CatchUnwind {
     type Output = std::thread::Result<Result<Reply>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+        let operation = &mut self.0;
+        let polled = catch_unwind(AssertUnwindSafe(|| match operation.as_mut() {
+            Some(running) => running.as_mut().poll(context),
+            None => Poll::Pending,
+        }));
+        match polled {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
-            Err(panic) => Poll::Ready(Err(panic)),
+            Ok(Poll::Ready(result)) => Poll::Ready(drop_operation(operation).map(|()| result)),
+            Err(panic) => {
+                if let Err(another) = drop_operation(operation) {
+                    discard(another);
+                }
+                Poll::Ready(Err(panic))
+            }
         }
     }
+}
+
+impl Drop for CatchUnwind {
+    /// Given up in between, which must complete the operation whatever its own destructors do.
+    fn drop(&mut self) {
+        if let Err(panic) = drop_operation(&mut self.0) {
+            discard(panic);
+        }
+    }
+}
+
+fn drop_operation(operation: &mut Option<Operation>) -> std::thread::Result<()> {
+    catch_unwind(AssertUnwindSafe(|| *operation = None))
 }
 
 /// # Safety
@@ -149,10 +173,13 @@ pub(super) unsafe extern "C" fn create<T: ManagerType>(
     let made = catch_unwind(|| {
         // SAFETY: the host passes a valid request.
         let json = unsafe { borrow::config(request) }?;
-        T::create(crate::config::parse(json)?)
+        T::create(crate::config::parse("config", json)?)
     });
-    match made.unwrap_or_else(|_panic| Err(Error::internal("the plugin panicked while it made an instance")))
-    {
+    let made = made.unwrap_or_else(|panic| {
+        discard(panic);
+        Err(Error::internal("the plugin panicked while it made an instance"))
+    });
+    match made {
         Ok(manager) => {
             let instance = Instance { manager: Arc::new(manager), health: Arc::default() };
             Box::into_raw(Box::new(instance)).cast()
@@ -198,7 +225,7 @@ pub(super) unsafe extern "C" fn sync_read_secret<T: ManagerType>(
             let request = unsafe { borrow::read(request) }?;
             instance.manager.sync_read_secret(&request).map(Reply::Secret)
         });
-        catch_unwind(read).unwrap_or_else(|_panic| Err(instance.health.poison()))
+        catch_unwind(read).unwrap_or_else(|panic| Err(instance.health.poison(panic)))
     });
     completer.complete(result);
 }
@@ -258,16 +285,12 @@ pub(super) unsafe extern "C" fn async_list_secrets<T: ManagerType>(
     request: *const abi::ListRequest,
     done: abi::Completion,
 ) {
-    let op_id = done.op_id;
     let start = |manager: Arc<T>| -> Result<Operation> {
-        // SAFETY: the host's request, inside the call.
+        // SAFETY: the host's request, inside the call; the function is called before the operation is complete only.
         let (request, entry) = unsafe { borrow::list(request) }?;
         Ok(Box::pin(async move {
-            for name in manager.async_list_secrets(&request).await? {
-                // SAFETY: the host's function for this operation, which is not complete yet; the name outlives the call.
-                unsafe { entry(op_id, abi::Str { ptr: name.as_ptr(), len: name.len() }) };
-            }
-            Ok(Reply::Done)
+            let names = manager.async_list_secrets(&request).await?;
+            Ok(Reply::Names(names, entry))
         }))
     };
     // SAFETY: the host's instance and completion.
@@ -295,10 +318,7 @@ pub(super) unsafe extern "C" fn health_check<T: ManagerType>(
 pub(super) unsafe extern "C" fn cancel<T: ManagerType>(raw: *mut abi::Instance, op_id: u64) {
     // SAFETY: the host's instance.
     if let Ok(instance) = unsafe { instance::<T>(raw) } {
-        let task = instance.health.pending().remove(&op_id);
-        if let Some(task) = task {
-            task.abort();
-        }
+        instance.health.pending.cancel(op_id);
     }
 }
 
@@ -330,9 +350,9 @@ pub(super) unsafe extern "C" fn destroy<T: ManagerType>(raw: *mut abi::Instance)
     // SAFETY: it came from `create` of the same type, and the host passes it here once, with no other call under way.
     let instance = unsafe { Box::from_raw(raw.cast::<Instance<T>>()) };
     instance.health.gate.close();
-    for (_, task) in instance.health.pending().drain() {
-        task.abort();
-    }
+    instance.health.pending.end();
     // A destructor of the author's that panics must not cross either; there is nobody left to tell.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(instance)));
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
+        discard(panic);
+    }
 }

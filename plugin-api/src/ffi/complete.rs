@@ -5,6 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use super::borrow::Entry;
 use crate::{
     abi,
     error::{Error, ErrorKind, Result},
@@ -20,6 +21,8 @@ pub(super) enum Reply {
     Secret(Secret),
     /// What was written.
     Receipt(WriteReceipt),
+    /// The names of a list, and where they are handed out before the completion.
+    Names(Vec<String>, Entry),
 }
 
 /// Completes one operation, exactly once: dropping it unused completes with CANCELLED.
@@ -29,7 +32,7 @@ pub(super) struct Completer {
     used: bool,
 }
 
-/// Closed by `destroy`: no completion passes afterwards.
+/// Closed by `destroy`: no completion, and no name of a list, passes afterwards.
 #[derive(Default)]
 pub(super) struct Gate(RwLock<bool>);
 
@@ -74,7 +77,14 @@ impl Completer {
         let gate = self.gate.clone();
         let passing = gate.as_ref().map(|gate| gate.0.read().unwrap_or_else(PoisonError::into_inner));
         if passing.as_deref() == Some(&true) {
-            return; // destroyed: the host has already forgotten the operation
+            return; // destroyed: the host takes no completion any more and frees what waited for it itself
+        }
+        if let Ok(Reply::Names(names, entry)) = result {
+            for name in names {
+                // SAFETY: the host's function for this operation, which is not complete yet; the name outlives the call;
+                // `destroy` has not begun, as below.
+                unsafe { entry(self.done.op_id, str(name)) };
+            }
         }
         // SAFETY: the host gave this function for this operation, which is completed here for the first time; what
         // `raw` borrows from `result` outlives the call; `destroy` has not begun, either because the gate is held
@@ -90,9 +100,6 @@ impl Drop for Completer {
         }
     }
 }
-
-// SAFETY: a function pointer and a number, both of which the header allows to be used from any thread.
-unsafe impl Send for Completer {}
 
 fn str(text: &str) -> abi::Str {
     abi::Str { ptr: text.as_ptr(), len: text.len() }
@@ -118,7 +125,7 @@ fn empty() -> abi::OpResult {
 fn success(reply: &Reply) -> abi::OpResult {
     let mut raw = empty();
     match reply {
-        Reply::Done => {}
+        Reply::Done | Reply::Names(..) => {}
         Reply::Receipt(receipt) => raw.version = str(receipt.version.as_deref().unwrap_or("")),
         Reply::Secret(secret) => {
             let value = secret.expose_bytes();

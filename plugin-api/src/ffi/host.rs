@@ -31,10 +31,10 @@ unsafe impl Sync for HostRef {}
 /// # Safety
 /// `host` is NULL or a table that lives as long as the process.
 pub(super) unsafe fn connect(host: *const abi::Host) -> bool {
-    if host.is_null() {
+    if host.is_null() || !host.is_aligned() {
         return false;
     }
-    // SAFETY: not NULL; every version of the struct begins with its size, and it is never written to.
+    // SAFETY: not NULL and aligned; every version of the struct begins with its size, and it is never written to.
     let size = unsafe { host.cast::<u32>().read() };
     if (size as usize) < size_of::<abi::Host>() {
         return false;

@@ -8,6 +8,7 @@ mod borrow;
 mod boundary;
 mod complete;
 mod host;
+mod pending;
 mod table;
 
 #[cfg(feature = "abi_stable")]

@@ -60,8 +60,17 @@ static void bad_text(keyway_completion_v1 done, const char *which) {
     result.message = keyway_str_(NULL, 10);
   } else {
     result.code = KEYWAY_OK;
-    result.version = keyway_str_("7\xff", 2);
-    result.lease_id = keyway_str_("l\0\n", 3);
+    if (strcmp(which, "version") == 0) {
+      result.version = keyway_str_("7\xff", 2);
+    } else if (strcmp(which, "lease") == 0) {
+      result.lease_id = keyway_str_(NULL, 3);
+    } else if (strcmp(which, "endless version") == 0) {
+      memset(endless, 'm', sizeof endless);
+      result.version = keyway_str_(endless, sizeof endless);
+    } else {
+      result.version = keyway_str_("7\t\xc3\xa4", 4);
+      result.lease_id = keyway_str_("l\0\n", 3);
+    }
   }
   done.complete(done.op_id, &result);
 }

@@ -5,6 +5,8 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include <time.h>
+
 #include "answers.h"
 
 struct keyway_instance {
@@ -123,6 +125,13 @@ static void behave(struct station *at, const char *name, uint64_t timeout_ms, ke
     value(done, text);
   } else if (strcmp(name, "config") == 0) {
     value(done, at->config);
+  } else if (strcmp(name, "linger") == 0) {
+    value(done, VALUE);
+    wait_until_open(at);
+  } else if (strcmp(name, "stay") == 0) {
+    const struct timespec long_enough = {0, 150 * 1000 * 1000};
+    nanosleep(&long_enough, NULL);
+    value(done, VALUE);
   } else if (strcmp(name, "log") == 0) {
     log_lines();
     value(done, VALUE);
@@ -186,20 +195,32 @@ static void cancel(keyway_instance *self, uint64_t op_id) {
   cancel_held(self->at, op_id);
 }
 
-/* Names that are no names between two that are; with the prefix "late", one more after the completion. */
+/* Two names; between them, when the prefix asks for it, one that is none; with the prefix "late", one more after the
+ * completion. */
 static void list(keyway_instance *self, const keyway_list_request_v1 *request, keyway_completion_v1 done) {
   static char endless[3000];
-  int late = request->prefix.len == 4;
+  char prefix[32] = "";
   (void)self;
   memset(endless, 'n', sizeof endless);
+  if (request->prefix.len > 0 && request->prefix.len < sizeof prefix) {
+    memcpy(prefix, request->prefix.ptr, request->prefix.len);
+  }
   request->entry(done.op_id, keyway_str_("first", 5));
-  request->entry(done.op_id, keyway_str_("\xff\xfe", 2));
-  request->entry(done.op_id, keyway_str_(endless, sizeof endless));
-  request->entry(done.op_id, keyway_str_(NULL, 4));
   request->entry(done.op_id + (UINT64_C(1) << 40), keyway_str_("forged", 6));
+  if (strcmp(prefix, "bad/utf-8") == 0) {
+    request->entry(done.op_id, keyway_str_("\xff\xfe", 2));
+  } else if (strcmp(prefix, "bad/long") == 0) {
+    request->entry(done.op_id, keyway_str_(endless, sizeof endless));
+  } else if (strcmp(prefix, "bad/null") == 0) {
+    request->entry(done.op_id, keyway_str_(NULL, 4));
+  } else if (strcmp(prefix, "bad/empty") == 0) {
+    request->entry(done.op_id, keyway_str_("", 0));
+  } else if (strcmp(prefix, "bad/control") == 0) {
+    request->entry(done.op_id, keyway_str_("a\nb", 3));
+  }
   request->entry(done.op_id, keyway_str_("last", 4));
   keyway_complete(done, KEYWAY_OK, NULL);
-  if (late) {
+  if (strcmp(prefix, "late") == 0) {
     request->entry(done.op_id, keyway_str_("late", 4));
   }
 }
@@ -236,6 +257,9 @@ static keyway_instance *create(const keyway_create_request_v1 *request, keyway_c
 static void shutdown_(keyway_instance *self, const keyway_control_request_v1 *request, keyway_completion_v1 done) {
   (void)request;
   note(self->at, "shutdown", "", 0);
+  if (strstr(self->at->config, "hang in shutdown") != NULL) {
+    wait_until_open(self->at);
+  }
   bump(&self->at->ended, 1);
   keyway_complete(done, KEYWAY_OK, NULL);
 }
@@ -244,6 +268,9 @@ static void destroy(keyway_instance *self) {
   struct station *at = self->at;
   free(self);
   note(at, "destroy", "", 0);
+  if (strstr(at->config, "hang in destroy") != NULL) {
+    wait_until_open(at);
+  }
   bump(&at->ended, 1);
 }
 

@@ -15,8 +15,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::PLUGIN_KEY;
 
 fn quickstart(arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_binary("quickstart").unwrap());
-    command.args(arguments).env("LITELLM_MASTER_KEY", MASTER_KEY).stdin(Stdio::null());
+    let program = cargo_binary("quickstart").unwrap();
+    let mut command = Command::new(&program);
+    command
+        .arg("--prebuilt")
+        .arg(program.parent().unwrap())
+        .args(arguments)
+        .env("LITELLM_MASTER_KEY", MASTER_KEY)
+        .stdin(Stdio::null());
     command
 }
 

@@ -98,6 +98,23 @@ pub enum InspectError {
     /// Would have an auditor loaded into the process.
     #[error("asks for an auditing library (DT_AUDIT): link it without --audit and --depaudit")]
     Audit,
+    /// Needs a library by its path.
+    #[error(
+        "needs the library {library} by a path, so that another file would be loaded from there unchecked: give that \
+         library a plain name (-soname), or link it statically"
+    )]
+    NeededPath {
+        /// The path, fit to be printed.
+        library: String,
+    },
+    /// Stands in front of another library.
+    #[error("names a library to stand in for it ({tag} {library}): link it without --filter and --auxiliary")]
+    Filter {
+        /// `FILTER` or `AUXILIARY`.
+        tag: &'static str,
+        /// The library, fit to be printed.
+        library: String,
+    },
     /// Built against musl.
     #[error("is built for musl (it needs {library}), this host uses glibc: build it for a -gnu target")]
     Musl {

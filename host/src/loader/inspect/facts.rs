@@ -88,8 +88,12 @@ pub struct Inspection {
     pub search_paths: Vec<(&'static str, String)>,
     /// Whether it asks for an auditing library.
     pub audit: bool,
+    /// The libraries that it names to stand in for it, tag and library.
+    pub filters: Vec<(&'static str, String)>,
     /// The libraries it needs.
     pub needed: Vec<String>,
+    /// One of them that it needs by a path and not by its name, where names are the rule (ELF).
+    pub needed_path: Option<String>,
 }
 
 impl Inspection {
@@ -110,7 +114,9 @@ impl Inspection {
             text_relocations: false,
             search_paths: Vec::new(),
             audit: false,
+            filters: Vec::new(),
             needed: Vec::new(),
+            needed_path: None,
         }
     }
 
@@ -126,6 +132,12 @@ impl Inspection {
         self.check_entry()?;
         if let Some((tag, path)) = self.search_paths.first() {
             return Err(InspectError::SearchPath { tag, path: path.clone() });
+        }
+        if let Some((tag, library)) = self.filters.first() {
+            return Err(InspectError::Filter { tag, library: library.clone() });
+        }
+        if let Some(library) = &self.needed_path {
+            return Err(InspectError::NeededPath { library: library.clone() });
         }
         let faults = [
             (self.executable_stack, InspectError::ExecutableStack),

@@ -59,7 +59,19 @@ async fn suspend() {
     .await;
 }
 
+/// Panics when it goes.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "dropped: {SHOWN_NOWHERE}");
+    }
+}
+
 fn obey(name: &str) {
+    if name == "panic with a bomb" {
+        std::panic::panic_any(Bomb);
+    }
     assert!(name != "panic", "told to panic, with a text that no log may show: {SHOWN_NOWHERE}");
 }
 
@@ -68,6 +80,10 @@ const SHOWN_NOWHERE: &str = "sk-test-not-a-key-in-a-panic";
 
 async fn obey_later(name: &str) {
     obey(name);
+    if name == "hold a bomb" {
+        let _bomb = Bomb;
+        std::future::pending::<()>().await;
+    }
     if name.ends_with(" later") {
         suspend().await;
         obey(name.trim_end_matches(" later"));

@@ -2,6 +2,9 @@
 //!
 //! What decides about loading comes from the program headers and the dynamic section, since the linker looks
 //! at nothing else; sections only tell about the manifest and the Go runtime.
+//!
+//! What a library needs is found by the linker's own rules: its name in the folders of the system and, before them, in those
+//! of `LD_LIBRARY_PATH`. Whoever sets that variable for the host decides with it which libraries plugins get.
 
 mod dynamic;
 mod image;
@@ -75,6 +78,11 @@ impl<'a, Elf: FileHeader<Endian = Endianness>> File<'a, Elf> {
             .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
             .map(|segment| load::<Elf>(segment, endian));
         let image = Image::new(bytes, endian == Endianness::Little, header.is_class_64(), loads)?;
+        // Of two, this and the linker could each read another one.
+        let several = |kind| segments.iter().filter(|segment| segment.p_type(endian) == kind).count() > 1;
+        if several(elf::PT_DYNAMIC) || several(elf::PT_GNU_STACK) {
+            return Err(InspectError::Damaged { what: "it has a program header twice" });
+        }
         let dynamic = segments
             .iter()
             .find(|segment| segment.p_type(endian) == elf::PT_DYNAMIC)
@@ -95,11 +103,17 @@ impl<'a, Elf: FileHeader<Endian = Endianness>> File<'a, Elf> {
         for (tag, name) in [(elf::DT_RPATH, "RPATH"), (elf::DT_RUNPATH, "RUNPATH")] {
             found.search_paths.extend(dynamic.strings(tag).map(|path| (name, shown(path))));
         }
+        for (tag, name) in [(elf::DT_FILTER, "FILTER"), (elf::DT_AUXILIARY, "AUXILIARY")] {
+            found.filters.extend(dynamic.strings(tag).map(|library| (name, shown(library))));
+        }
         for library in dynamic.strings(elf::DT_NEEDED) {
             if library.starts_with(b"libc.musl-") || library == b"libc.so" {
                 found.musl = Some(shown(library));
             }
             found.is_go |= library.starts_with(b"libgo.so");
+            if library.contains(&b'/') {
+                found.needed_path = Some(shown(library));
+            }
             found.needed.push(shown(library));
         }
     }

@@ -134,6 +134,32 @@ fn an_auditing_library_is_refused() {
 }
 
 #[test]
+fn a_library_that_stands_for_another_is_refused() {
+    let expected = |tag| InspectError::Filter { tag, library: "libspy.so".to_owned() };
+    assert_eq!(refusal(&compile(PLUGIN, &["-Wl,--filter,libspy.so"])), expected("FILTER"));
+    assert_eq!(refusal(&compile(PLUGIN, &["-Wl,--auxiliary,libspy.so"])), expected("AUXILIARY"));
+}
+
+#[test]
+fn a_library_that_is_needed_by_a_path_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let needed = dir.path().join("libneeded.so");
+    fs::write(&needed, compile("int needed(void) { return 0; }", &["-Wl,-soname,./libneeded.so"])).unwrap();
+    let source = format!("{PLUGIN}\nint needed(void); int use(void) {{ return needed(); }}");
+    let refused = refusal(&compile(&source, &[needed.to_str().unwrap()]));
+    assert_eq!(refused, InspectError::NeededPath { library: "./libneeded.so".to_owned() });
+}
+
+#[test]
+fn program_headers_that_must_be_alone_are_refused_when_they_are_not() {
+    for single in [2_u32, 0x6474_e551] {
+        // That of the unwinding table, which does not matter here, becomes a second one.
+        let doubled = replaced(&0x6474_e550_u32.to_le_bytes(), &single.to_le_bytes());
+        assert_eq!(refusal(&doubled), InspectError::Damaged { what: "it has a program header twice" });
+    }
+}
+
+#[test]
 fn the_entry_must_be_an_exported_function_of_this_major() {
     assert_eq!(refusal(&compile("int other(void) { return 1; }", &[])), InspectError::NoEntry);
     let hidden =
