@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use keyway_plugin_api::{ErrorKind, SecretManager};
@@ -11,17 +11,15 @@ use tokio::runtime::Handle;
 use super::{
     StartError,
     assemble::{self, Handles, is_empty},
+    missing::{Patience, resolve},
 };
 use crate::{
-    config::{Config, OnMissing},
+    config::Config,
     gateway::{GatewayState, Settings},
     loader::{LoadError, LoadReport, OpenError},
     registry::{self, Manager},
-    service::{Freshness, Keeper, Outcome, Policy, Resolver, SecretHandle, Unresolved},
+    service::{Freshness, Keeper, Outcome, Policy, Resolver, SecretHandle},
 };
-
-/// How often a start that waits tries again.
-const WAIT: Duration = Duration::from_secs(1);
 
 /// Everything that belongs to one configuration. When the last request that was accepted under it is done, its manager is
 /// shut down.
@@ -40,20 +38,27 @@ pub struct Generation {
 
 impl Generation {
     /// Loads the plugin, resolves every reference and assembles the gateway; must be called inside a tokio runtime.
+    /// `running` is the keeper of the configuration that this one would replace.
     ///
     /// # Errors
     /// The first step that fails; nothing is left running then.
     pub(super) async fn start(
         number: u64,
         config: &Config,
+        running: Option<&Keeper>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         if config.master_key.as_ref().is_none_or(is_empty) {
             return Err(StartError::no_master_key(config));
         }
-        let deadline = tokio::time::Instant::now() + config.keyway.startup.deadline;
-        let loaded = load(config, deadline).await?;
+        let mut patience = Patience::new(config);
+        let loaded = load(config, &mut patience).await?;
         let (manager, report) = loaded.map(|loaded| (loaded.manager, loaded.report)).unzip();
-        match Self::assemble(number, config, manager.clone(), report, deadline).await {
+        let resolver = resolver(config, manager.clone(), report.as_ref());
+        let assembled = match resolve(config, &resolver, &mut patience, running).await {
+            Ok(outcomes) => Self::assemble(number, config, manager.clone(), report, resolver, outcomes),
+            Err(error) => Err(error),
+        };
+        match assembled {
             Ok(ready) => Ok(ready),
             Err(error) => {
                 if let Some(manager) = manager {
@@ -64,17 +69,14 @@ impl Generation {
         }
     }
 
-    async fn assemble(
+    fn assemble(
         number: u64,
         config: &Config,
         manager: Option<Arc<dyn SecretManager>>,
         report: Option<LoadReport>,
-        deadline: tokio::time::Instant,
+        resolver: Resolver,
+        outcomes: Vec<Outcome>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
-        let named =
-            manager.clone().zip(report.as_ref()).map(|(manager, report)| (report.name.clone(), manager));
-        let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let outcomes = resolve(config, &resolver, deadline).await?;
         let mut handles = Handles::default();
         let kept: Vec<(Arc<SecretHandle>, Outcome)> = outcomes
             .into_iter()
@@ -126,17 +128,26 @@ impl Drop for Generation {
     }
 }
 
+fn resolver(
+    config: &Config,
+    manager: Option<Arc<dyn SecretManager>>,
+    report: Option<&LoadReport>,
+) -> Resolver {
+    let named = manager.zip(report).map(|(manager, report)| (report.name.clone(), manager));
+    Resolver::new(named, Policy::new(config), config.env.clone())
+}
+
 /// Loads the manager; a start that may wait tries again while the store cannot be reached.
-async fn load(config: &Config, deadline: tokio::time::Instant) -> Result<Option<Manager>, StartError> {
+async fn load(config: &Config, patience: &mut Patience) -> Result<Option<Manager>, StartError> {
     loop {
         let error = match registry::load(config).await {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
         };
-        if config.keyway.startup.on_missing != OnMissing::Wait || !is_outage(&error) {
+        if !is_outage(&error) {
             return Err(error.into());
         }
-        wait(deadline, &error.to_string()).await.map_err(|OutOfTime| error)?;
+        patience.wait(error.to_string(), error.into()).await?;
     }
 }
 
@@ -144,53 +155,4 @@ fn is_outage(error: &LoadError) -> bool {
     let LoadError::Open { source, .. } = error else { return false };
     let OpenError::Create { source, .. } = &**source else { return false };
     matches!(source.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Throttled)
-}
-
-/// Resolves every reference, as `keyway.startup.on_missing` says.
-async fn resolve(
-    config: &Config,
-    resolver: &Resolver,
-    deadline: tokio::time::Instant,
-) -> Result<Vec<Outcome>, StartError> {
-    loop {
-        let outcomes = resolver.resolve_all(&config.references).await;
-        let failed = outcomes.iter().filter(|outcome| outcome.reference.is_required());
-        let errors: Vec<_> = failed.filter_map(|outcome| outcome.result.as_ref().err().cloned()).collect();
-        for outcome in outcomes.iter().filter(|outcome| !outcome.reference.is_required()) {
-            if let Err(error) = &outcome.result {
-                tracing::warn!(%error, "a reference without use here is not resolved");
-            }
-        }
-        if errors.is_empty() {
-            return Ok(outcomes);
-        }
-        let names: Vec<&str> = errors.iter().map(|error| error.reference.text()).collect();
-        match config.keyway.startup.on_missing {
-            OnMissing::Fail => return Err(Unresolved { errors, total: outcomes.len() }.into()),
-            OnMissing::Degraded => {
-                let missing = names.join(", ");
-                tracing::warn!(
-                    missing,
-                    "serving without some secrets; their deployments answer 503 until they are there"
-                );
-                return Ok(outcomes);
-            }
-            OnMissing::Wait => {
-                let waiting = wait(deadline, &names.join(", ")).await;
-                waiting.map_err(|OutOfTime| Unresolved { errors, total: outcomes.len() })?;
-            }
-        }
-    }
-}
-
-struct OutOfTime;
-
-async fn wait(deadline: tokio::time::Instant, what: &str) -> Result<(), OutOfTime> {
-    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-    if left.is_zero() {
-        return Err(OutOfTime);
-    }
-    tracing::warn!(seconds_left = left.as_secs(), "waiting for {what}");
-    tokio::time::sleep(WAIT.min(left)).await;
-    Ok(())
 }
