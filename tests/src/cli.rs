@@ -200,9 +200,7 @@ impl Keyway {
 fn follow(stderr: ChildStderr, serving: &mpsc::Sender<SocketAddr>) -> String {
     let mut text = String::new();
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        if let Some((_, address)) = line.split_once("serving address=")
-            && let Ok(address) = address.trim().parse()
-        {
+        if let Some(address) = served_address(&line) {
             // Nobody waits any more when it took too long.
             let _ = serving.send(address);
         }
@@ -210,6 +208,15 @@ fn follow(stderr: ChildStderr, serving: &mpsc::Sender<SocketAddr>) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The address in the line of the log that says that the gateway serves, in either format.
+fn served_address(line: &str) -> Option<SocketAddr> {
+    if let Some((_, address)) = line.split_once("serving address=") {
+        return address.trim().parse().ok();
+    }
+    let event: serde_json::Value = serde_json::from_str(line).ok()?;
+    (event["message"] == "serving").then(|| event["address"].as_str()?.parse().ok())?
 }
 
 impl Ran {
@@ -242,6 +249,11 @@ impl Serving {
     /// The address of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends SIGTERM.

@@ -9,13 +9,14 @@ mod gateway;
 mod report;
 mod scene;
 mod screen;
+mod stop;
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-use self::{scene::Scene, screen::Screen};
+use self::{scene::Scene, screen::Screen, stop::Stop};
 
 /// Loads a compiled secret manager into Keyway and sends a chat completion through it.
 #[derive(Parser)]
@@ -47,23 +48,19 @@ fn main() -> ExitCode {
 
 /// Runs the demonstration. Ctrl-C ends it at any time, and the folder goes with it.
 async fn run(args: &Args, screen: &Screen) -> Result<()> {
-    tokio::select! {
+    let mut stop = Stop::new().context("cannot listen for Ctrl-C")?;
+    let (gateway, scene) = tokio::select! {
         biased;
-        stop = stop_signal() => {
-            stop.context("cannot listen for Ctrl-C")?;
-            anyhow::bail!("stopped before the demonstration was complete")
-        }
-        shown = demonstrate(args, screen) => {
-            let (gateway, scene) = shown?;
-            if args.once {
-                gateway.stop().await?;
-                drop(scene);
-                screen.done("Everything was as it should be; the gateway and its folder are gone again.");
-                return Ok(());
-            }
-            go_on(gateway, scene, screen).await
-        }
+        () = stop.signalled() => anyhow::bail!("stopped before the demonstration was complete"),
+        shown = demonstrate(args, screen) => shown?,
+    };
+    if args.once {
+        gateway.stop().await?;
+        drop(scene);
+        screen.done("Everything was as it should be; the gateway and its folder are gone again.");
+        return Ok(());
     }
+    go_on(gateway, scene, screen, stop).await
 }
 
 async fn demonstrate(args: &Args, screen: &Screen) -> Result<(gateway::Gateway, Scene)> {
@@ -104,7 +101,7 @@ async fn demonstrate(args: &Args, screen: &Screen) -> Result<(gateway::Gateway, 
     Ok((gateway, scene))
 }
 
-async fn go_on(mut gateway: gateway::Gateway, scene: Scene, screen: &Screen) -> Result<()> {
+async fn go_on(mut gateway: gateway::Gateway, scene: Scene, screen: &Screen, mut stop: Stop) -> Result<()> {
     screen.step("Try it yourself; Ctrl-C stops");
     screen.text(&chat::curl(gateway.url(), &scene, false));
     screen.text("");
@@ -112,25 +109,11 @@ async fn go_on(mut gateway: gateway::Gateway, scene: Scene, screen: &Screen) -> 
     screen.text("");
     tokio::select! {
         biased;
-        stop = stop_signal() => stop.context("cannot listen for Ctrl-C")?,
+        () = stop.signalled() => {}
         ended = gateway.follow(screen) => return ended,
     }
     gateway.stop().await?;
     drop(scene);
     screen.done("Stopped; the folder is gone again.");
     Ok(())
-}
-
-/// Waits for Ctrl-C or, where there is such a thing, SIGTERM.
-async fn stop_signal() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }

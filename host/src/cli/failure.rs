@@ -56,8 +56,23 @@ impl Failure {
                 let mut chain = error.chain();
                 let first = chain.next().map(ToString::to_string).unwrap_or_default();
                 let causes: String = chain.map(|cause| format!("\n  because: {cause}")).collect();
-                writeln!(out, "error: {first}{causes}")
+                writeln!(out, "error: {}", printable(&format!("{first}{causes}")))
             }
         };
+    }
+}
+
+/// The text without what a terminal could take for a command: a cause may be in a plugin's words.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| if character.is_control() && character != '\n' { ' ' } else { character })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_plugins_words_cannot_move_the_cursor() {
+        assert_eq!(super::printable("a\x1b[2J\rb\nc"), "a [2J b\nc");
     }
 }

@@ -31,7 +31,7 @@ fn a_reference_that_resolves_nowhere_is_told_with_its_place_and_every_answer() {
         .unwrap();
     let said = [
         "1 of 2 references cannot be resolved",
-        "cannot resolve os.environ/NOBODY, which stands at config.yaml:18:16 (model_list[0].litellm_params.api_key)",
+        "cannot resolve os.environ/NOBODY, which stands at config.yaml:19:16 (model_list[0].litellm_params.api_key)",
         "manager memory answered NOT_FOUND for NOBODY",
         "environment variable NOBODY is not set",
         "write NOBODY to the manager, or set the environment variable NOBODY",

@@ -16,6 +16,10 @@ fn get_prints_the_bare_value_byte_for_byte() {
     );
     let ran = folder.run(&["secret", "get", "TWO_LINES", "-c", "config.yaml"]).unwrap();
     assert_eq!(ran.stdout, b"first\nsecond\n");
+    let config = memory_config("").replace("first\\nsecond\\n", "\\0\\x01\\u00e9\\r\\n");
+    folder.write("config.yaml", config).unwrap();
+    let ran = folder.run(&["secret", "get", "TWO_LINES", "-c", "config.yaml"]).unwrap();
+    assert_eq!(ran.stdout, [0, 1, 0xc3, 0xa9, b'\r', b'\n']);
 }
 
 #[test]
