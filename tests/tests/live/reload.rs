@@ -50,6 +50,28 @@ async fn a_file_that_is_renamed_into_place_is_used_and_the_plugin_before_is_shut
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_plugin_file_is_used_by_the_next_reload() {
+    let (store, serving, _upstream) = start().await;
+    let hash = async || {
+        let text = status(&serving).await.to_string();
+        text.split_once("\"sha256\":\"").unwrap().1[..64].to_owned()
+    };
+    let before = hash().await;
+    let mut files = fs::read_dir(store.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let library = files.find(|path| path.to_string_lossy().ends_with(std::env::consts::DLL_SUFFIX)).unwrap();
+    // What follows the sections of a library is not loaded, and makes it another file.
+    let mut content = fs::read(&library).unwrap();
+    content.extend_from_slice(b"the next release");
+    let next = store.folder.write("next", content).unwrap();
+    fs::rename(next, &library).unwrap();
+    assert_eq!(hash().await, before);
+    assert_eq!(post_reload(&serving).await.0, 200);
+    assert_ne!(hash().await, before);
+    assert_eq!(store.happened("create a"), 2);
+    assert_eq!(chat(&serving).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mounted_folder_whose_link_is_swapped_is_followed() {
     let upstream = upstream(Options::default()).await;
     let store = Store::new(&upstream, Settings::default());
@@ -129,7 +151,7 @@ async fn a_bad_file_leaves_the_running_configuration_and_says_file_line_and_reas
     let everywhere =
         [body["reason"].as_str().unwrap(), status["last_reload"]["reason"].as_str().unwrap(), &log];
     for text in everywhere {
-        for part in ["config.yaml", "line 6", "keyway.startup.on_missing"] {
+        for part in ["config.yaml:6:", "keyway.startup.on_missing", "`never`"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }
