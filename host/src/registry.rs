@@ -26,6 +26,8 @@ pub struct Managers {
     pub name: String,
     /// What stands before the one that the configuration selects; all use goes through it.
     pub stack: Stack,
+    /// The selected one without those layers, for whoever looks at the manager itself.
+    pub bare: Arc<dyn SecretManager>,
     /// What was loaded, and how it was verified: a plugin each, those of a group included.
     pub reports: Vec<LoadReport>,
     /// Each replica set and its name, to see what waits for repair.
@@ -121,7 +123,8 @@ pub async fn load(config: &Config, metrics: &Metrics) -> Result<Option<Managers>
     match loading.all(config, settings, metrics).await {
         Ok(manager) => Ok(Some(Managers {
             name: settings.manager.name.clone(),
-            stack: stack(config, settings, manager, metrics, audit.clone()),
+            stack: stack(config, settings, Arc::clone(&manager), metrics, audit.clone()),
+            bare: manager,
             audit,
             reports: loading.reports,
             replica_sets: loading.replica_sets,

@@ -7,9 +7,9 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -43,12 +43,29 @@ pub struct Ran {
     pub stderr: String,
 }
 
+/// A gateway that starts; it is killed when this goes.
+pub struct Starting {
+    child: Child,
+    log: Log,
+    reader: Option<JoinHandle<()>>,
+}
+
 /// A gateway that serves; it is killed when this goes.
 pub struct Serving {
-    child: Child,
+    starting: Starting,
     /// Where it serves.
     pub address: SocketAddr,
-    log: Option<JoinHandle<String>>,
+}
+
+/// What a program has written so far.
+#[derive(Clone, Default)]
+struct Log(Arc<(Mutex<Written>, Condvar)>);
+
+#[derive(Default)]
+struct Written {
+    text: String,
+    address: Option<SocketAddr>,
+    ended: bool,
 }
 
 impl Folder {
@@ -173,7 +190,15 @@ impl Keyway {
     ///
     /// # Errors
     /// When it ends, or takes too long.
-    pub fn serve(mut self) -> Result<Serving> {
+    pub fn serve(self) -> Result<Serving> {
+        self.begin()?.serving()
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn begin(mut self) -> Result<Starting> {
         let mut child = self
             .command
             .env("NO_COLOR", "1")
@@ -183,31 +208,90 @@ impl Keyway {
             .spawn()
             .context("cannot run keyway")?;
         let stderr = child.stderr.take().context("no standard error")?;
-        let (sender, serving) = mpsc::channel();
-        let log = std::thread::spawn(move || follow(stderr, &sender));
-        match serving.recv_timeout(PATIENCE) {
-            Ok(address) => Ok(Serving { child, address, log: Some(log) }),
-            Err(_) => {
-                let _ = child.kill();
-                let status = child.wait()?;
-                bail!("keyway did not serve ({status}):\n{}", log.join().unwrap_or_default())
-            }
-        }
+        let log = Log::default();
+        let written = log.clone();
+        let reader = Some(std::thread::spawn(move || written.follow(stderr)));
+        Ok(Starting { child, log, reader })
     }
 }
 
-/// Collects the log; the address goes out as soon as it is known.
-fn follow(stderr: ChildStderr, serving: &mpsc::Sender<SocketAddr>) -> String {
-    let mut text = String::new();
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        if let Some(address) = served_address(&line) {
-            // Nobody waits any more when it took too long.
-            let _ = serving.send(address);
+impl Starting {
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// When it ends, or takes too long.
+    pub fn serving(self) -> Result<Serving> {
+        match self.log.wait(|written| written.address) {
+            Ok(address) => Ok(Serving { starting: self, address }),
+            Err(text) => bail!("keyway did not serve:\n{text}"),
         }
-        text.push_str(&line);
-        text.push('\n');
     }
-    text
+
+    /// Waits until it has written a text so many times, and returns all that it has written.
+    ///
+    /// # Errors
+    /// When it ends without, or takes too long.
+    pub fn said(&self, text: &str, times: usize) -> Result<String> {
+        let found =
+            |written: &Written| (written.text.matches(text).count() >= times).then(|| written.text.clone());
+        self.log.wait(found).or_else(|all| bail!("expected {text:?} {times} times in:\n{all}"))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a process without a number")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits for its end; the log is in `stderr`.
+    ///
+    /// # Errors
+    /// When the system has lost it.
+    pub fn wait(mut self) -> Result<Ran> {
+        let code = self.child.wait()?.code();
+        if let Some(reader) = self.reader.take() {
+            // One that panicked has left what it had read.
+            let _ = reader.join();
+        }
+        Ok(Ran { code, stdout: Vec::new(), stderr: self.log.lock().text.clone() })
+    }
+}
+
+impl Log {
+    fn follow(&self, stderr: ChildStderr) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut written = self.lock();
+            written.address = written.address.or_else(|| served_address(&line));
+            written.text.push_str(&line);
+            written.text.push('\n');
+            self.0.1.notify_all();
+        }
+        self.lock().ended = true;
+        self.0.1.notify_all();
+    }
+
+    /// What is looked for, or all that was written when it does not come.
+    fn wait<T>(&self, found: impl Fn(&Written) -> Option<T>) -> std::result::Result<T, String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut written = self.lock();
+        loop {
+            if let Some(found) = found(&written) {
+                return Ok(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if written.ended || left.is_zero() {
+                return Err(written.text.clone());
+            }
+            written = self.0.1.wait_timeout(written, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The address in the line of the log that says that the gateway serves, in either format.
@@ -253,7 +337,7 @@ impl Serving {
 
     /// The number of the process.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.starting.child.id()
     }
 
     /// Sends SIGTERM.
@@ -261,22 +345,35 @@ impl Serving {
     /// # Errors
     /// When the process is gone.
     pub fn terminate(&self) -> Result<()> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a process without a number")?;
-        Ok(kill_process(pid, Signal::TERM)?)
+        self.starting.signal(Signal::TERM)
+    }
+
+    /// Sends SIGHUP.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn hang_up(&self) -> Result<()> {
+        self.starting.signal(Signal::HUP)
+    }
+
+    /// As [`Starting::said`].
+    ///
+    /// # Errors
+    /// When it ends without, or takes too long.
+    pub fn said(&self, text: &str, times: usize) -> Result<String> {
+        self.starting.said(text, times)
     }
 
     /// Waits for its end; the log is in `stderr`.
     ///
     /// # Errors
     /// When the system has lost it.
-    pub fn wait(mut self) -> Result<Ran> {
-        let code = self.child.wait()?.code();
-        let log = self.log.take().map(JoinHandle::join);
-        Ok(Ran { code, stdout: Vec::new(), stderr: log.and_then(Result::ok).unwrap_or_default() })
+    pub fn wait(self) -> Result<Ran> {
+        self.starting.wait()
     }
 }
 
-impl Drop for Serving {
+impl Drop for Starting {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

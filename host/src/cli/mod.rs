@@ -9,6 +9,7 @@ mod output;
 mod plugin;
 mod secret;
 mod serve;
+mod status;
 mod table;
 
 use std::{process::ExitCode, time::Duration};
@@ -69,7 +70,7 @@ Examples:
 
 Values come from standard input and never from arguments, which other users of the machine could see."
     )]
-    Secret(secret::Command),
+    Secret(SecretCommand),
     /// Look at plugin files; nothing is loaded.
     #[command(
         subcommand,
@@ -85,6 +86,17 @@ Values come from standard input and never from arguments, which other users of t
         /// The shell.
         shell: Shell,
     },
+}
+
+#[derive(Subcommand)]
+enum SecretCommand {
+    #[command(flatten)]
+    ByHand(secret::Command),
+    /// Show what a running gateway knows about each reference: state, age, source, last error; never a value.
+    #[command(after_help = "\
+Example:
+  keyway secret status --config config.yaml --url http://127.0.0.1:4000")]
+    Status(status::Args),
 }
 
 #[derive(Subcommand)]
@@ -117,7 +129,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         (Some(Command::Plugin(command)), _) => plugin::run(command),
         (Some(Command::Serve(args)), _) | (None, Some(args)) => within_runtime(serve::run(args)),
-        (Some(Command::Secret(command)), _) => within_runtime(secret::run(command)),
+        (Some(Command::Secret(SecretCommand::ByHand(command))), _) => within_runtime(secret::run(command)),
+        (Some(Command::Secret(SecretCommand::Status(args))), _) => within_runtime(status::run(args)),
         (Some(Command::Config(ConfigCommand::Check(args))), _) => within_runtime(check::run(args)),
         (None, None) => {
             let error = Cli::command().error(

@@ -38,6 +38,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         tracing::warn!("{}: {warning}", config.path.display());
     }
     let stop = stop_signals().context("cannot listen for signals").map_err(Failure::failed)?;
+    let hangup = Hangup::listen();
     // A port that is taken is found before a plugin runs.
     let socket = bind(&args).await.map_err(Failure::failed)?;
     let started = tokio::select! {
@@ -50,7 +51,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     })?;
     tell(&host);
     let served = match socket.listen(BACKLOG) {
-        Ok(listener) => serve(listener, &host, stop).await,
+        Ok(listener) => serve(listener, &host, stop, hangup).await,
         Err(error) => Err(cannot_listen(&args, error)),
     };
     host.shutdown().await;
@@ -91,11 +92,16 @@ fn cannot_listen(args: &Args, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot listen on {host}:{port}; {advice}"))
 }
 
-async fn serve(listener: TcpListener, host: &Host, stop: watch::Receiver<u32>) -> anyhow::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    host: &Host,
+    stop: watch::Receiver<u32>,
+    hangup: Hangup,
+) -> anyhow::Result<()> {
     tokio::select! {
         served = gateway::serve(listener, host.gateway(), signals(stop.clone(), 1)) => served?,
         () = host.watch() => {}
-        () = reload_on_hangup(host) => {}
+        () = hangup.reload(host) => {}
         () = signals(stop, 2) => return Err(anyhow!("stopped by a second signal; requests in flight were cut off")),
     }
     tracing::info!("stopped");
@@ -141,23 +147,40 @@ fn tell(host: &Host) {
     }
 }
 
-/// Reloads the configuration on SIGHUP; never ends.
-async fn reload_on_hangup(host: &Host) {
+/// SIGHUP, which would end the process if nobody listened to it, also during a start that waits.
+struct Hangup {
     #[cfg(unix)]
-    {
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangup {
+    #[cfg(unix)]
+    fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::hangup()) {
-            Ok(mut hangup) => {
-                while hangup.recv().await.is_some() {
-                    host.reopen_audit();
-                    // The refusal is in the log and in the status.
-                    let _ = host.reload("SIGHUP").await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "SIGHUP does not reload the configuration"),
-        }
+        let listening = signal(SignalKind::hangup());
+        let told = |error: &io::Error| tracing::warn!(%error, "SIGHUP does not reload the configuration");
+        Hangup { signal: listening.inspect_err(told).ok() }
     }
-    std::future::pending().await
+
+    #[cfg(not(unix))]
+    fn listen() -> Self {
+        Hangup {}
+    }
+
+    /// Reloads the configuration on each signal; never ends.
+    async fn reload(self, host: &Host) {
+        #[cfg(unix)]
+        if let Some(mut signal) = self.signal {
+            while signal.recv().await.is_some() {
+                host.reopen_audit();
+                // The refusal is in the log and in the status.
+                let _ = host.reload("SIGHUP").await;
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = host;
+        std::future::pending().await
+    }
 }
 
 /// Counts how often the process is told to end, by SIGINT or SIGTERM.

@@ -50,3 +50,39 @@ impl From<&Startup> for StartupSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use keyway_plugin_api::Secret;
+
+    use super::*;
+    use crate::config::{Env, parse};
+
+    fn startup(text: &str) -> Result<StartupSettings, String> {
+        let text = format!("model_list: []\nkeyway: {{startup: {text}}}\n");
+        let config = parse(&text, Path::new("config.yaml"), Env::from_vars::<String, Secret>([]));
+        config.map(|config| config.keyway.startup).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_start_fails_at_once_by_default_and_waits_or_goes_on_when_told() {
+        let settings =
+            |on_missing, seconds| StartupSettings { on_missing, deadline: Duration::from_secs(seconds) };
+        assert_eq!(startup("{}"), Ok(settings(OnMissing::Fail, 30)));
+        assert_eq!(startup("{on_missing: wait, deadline: 2m}"), Ok(settings(OnMissing::Wait, 120)));
+        assert_eq!(startup("{on_missing: degraded}"), Ok(settings(OnMissing::Degraded, 30)));
+    }
+
+    #[test]
+    fn a_slip_is_named_with_its_place() {
+        let refused = startup("{on_missing: never}").unwrap_err();
+        assert!(
+            refused.contains("config.yaml:2:") && refused.contains("`fail`, `wait`, `degraded`"),
+            "{refused}"
+        );
+        assert!(startup("{on_mising: wait}").unwrap_err().contains("did you mean `on_missing`?"));
+        assert!(startup("{deadline: soon}").unwrap_err().contains("keyway.startup.deadline"));
+    }
+}

@@ -35,6 +35,10 @@ pub enum Param {
     Json(Value),
     /// A text that is read from the handle for each request.
     Secret(Arc<SecretHandle>),
+    /// A list with references somewhere in it.
+    List(Vec<Param>),
+    /// A mapping with references somewhere in it.
+    Map(Vec<(String, Param)>),
 }
 
 /// An entry of `model_list` as it was written; [`Deployment::new`] proves it.
@@ -184,12 +188,14 @@ pub(super) struct BodyDefault {
     pub(super) value: BodyValue,
 }
 
-/// The value of such a field.
+/// The value of such a field, or a part of it.
 #[derive(Debug)]
 pub(super) enum BodyValue {
     /// JSON text.
     Json(String),
     Secret(Arc<SecretHandle>),
+    List(Vec<BodyValue>),
+    Map(Vec<BodyDefault>),
 }
 
 /// The value of a header that is added.

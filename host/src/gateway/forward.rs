@@ -1,6 +1,6 @@
 //! Forwarding: which deployment, how often, and what becomes of its answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -30,7 +30,7 @@ use crate::gateway::{
 /// # Errors
 /// What is wrong with the request, or why no deployment could answer it.
 pub(super) async fn forward(
-    state: &GatewayState,
+    state: &Arc<GatewayState>,
     endpoint: Endpoint,
     mut headers: HeaderMap,
     bytes: Bytes,
@@ -70,7 +70,7 @@ pub(super) struct UpstreamLatency(pub(super) Duration);
 
 /// One caller's request.
 struct Call<'a> {
-    state: &'a GatewayState,
+    state: &'a Arc<GatewayState>,
     endpoint: Endpoint,
     headers: &'a HeaderMap,
     body: &'a RequestBody<'a>,
@@ -200,7 +200,7 @@ impl Call<'_> {
         }
         let (mut parts, incoming) = answer.into_parts();
         headers::retain_for_caller(&mut parts.headers);
-        let answer = Response::from_parts(parts, stream::relay(incoming, limit));
+        let answer = Response::from_parts(parts, stream::relay(incoming, limit, Arc::clone(self.state)));
         if is_retryable(status) {
             tracing::warn!(upstream, status = status.as_u16(), "an upstream answered with an error");
             return Err(Failure::of_upstream(answer));

@@ -10,7 +10,7 @@
 //! | serving, stopping, spans | `server.rs` |
 //! | paths and methods | `routes.rs` |
 //! | who may call | `auth.rs` |
-//! | status and reload | `admin.rs` |
+//! | status and reload; asking for it from outside | `admin.rs`, `ask.rs` |
 //! | the body, read and rewritten | `body.rs` |
 //! | which deployment, how often | `forward.rs`, `table.rs`, `group.rs`, `retry.rs` |
 //! | providers and addresses | `providers.rs`, `target.rs` |
@@ -18,6 +18,7 @@
 //! | every status and error body | `error.rs` |
 
 mod admin;
+mod ask;
 mod auth;
 mod body;
 mod deployment;
@@ -42,6 +43,7 @@ mod upstream;
 
 pub use self::{
     admin::Admin,
+    ask::{AskError, get_json},
     deployment::{Deployment, DeploymentError, DeploymentSpec, Param, Text},
     server::serve,
     state::{DEFAULT_DRAIN, DEFAULT_MAX_BODY, Gateway, GatewayState, GatewayStateError, Settings},

@@ -12,7 +12,7 @@ use keyway_plugin_api::Secret;
 use crate::{
     gateway::{
         body::RequestBody,
-        deployment::{BodyValue, Deployment, HeaderText},
+        deployment::{BodyDefault, BodyValue, Deployment, HeaderText},
         endpoint::Endpoint,
         error::{GatewayError, SecretFault},
     },
@@ -73,18 +73,8 @@ impl Deployment {
     fn missing_defaults(&self, body: &RequestBody<'_>) -> Result<Vec<u8>, GatewayError> {
         let mut appended = Vec::new();
         for default in self.defaults.iter().filter(|default| !body.has(&default.name)) {
-            let revealed;
-            let value = match &default.value {
-                BodyValue::Json(json) => json,
-                BodyValue::Secret(handle) => {
-                    revealed = serde_json::Value::from(secret_text(handle)?).to_string();
-                    &revealed
-                }
-            };
             appended.push(b',');
-            appended.extend_from_slice(serde_json::Value::from(default.name.as_str()).to_string().as_bytes());
-            appended.push(b':');
-            appended.extend_from_slice(value.as_bytes());
+            append_entry(&mut appended, default)?;
         }
         Ok(appended)
     }
@@ -121,6 +111,41 @@ impl Deployment {
         }
         Ok(headers)
     }
+}
+
+/// Appends `"name":value`.
+fn append_entry(json: &mut Vec<u8>, entry: &BodyDefault) -> Result<(), GatewayError> {
+    json.extend_from_slice(serde_json::Value::from(entry.name.as_str()).to_string().as_bytes());
+    json.push(b':');
+    append_value(json, &entry.value)
+}
+
+/// Appends JSON text, with the values of secrets as they are now.
+fn append_value(json: &mut Vec<u8>, value: &BodyValue) -> Result<(), GatewayError> {
+    match value {
+        BodyValue::Json(text) => json.extend_from_slice(text.as_bytes()),
+        BodyValue::Secret(handle) => {
+            let text = serde_json::Value::from(secret_text(handle)?).to_string();
+            json.extend_from_slice(text.as_bytes());
+        }
+        BodyValue::List(items) => {
+            json.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                json.extend_from_slice(if index == 0 { b"" } else { b"," });
+                append_value(json, item)?;
+            }
+            json.push(b']');
+        }
+        BodyValue::Map(entries) => {
+            json.push(b'{');
+            for (index, entry) in entries.iter().enumerate() {
+                json.extend_from_slice(if index == 0 { b"" } else { b"," });
+                append_entry(json, entry)?;
+            }
+            json.push(b'}');
+        }
+    }
+    Ok(())
 }
 
 /// The value behind a handle; an empty one counts as missing.
@@ -184,6 +209,27 @@ mod tests {
             text(request(spec, None).unwrap()).await,
             r#"{"model":"gpt-4","messages":[],"temperature":1.0,"top_p":0.5,"user":"u\"1"}"#
         );
+    }
+
+    #[tokio::test]
+    async fn a_reference_inside_a_parameter_is_read_for_each_request_and_fails_closed() {
+        let handle = SecretHandle::unresolved("os.environ/TENANT");
+        let inner = vec![
+            ("ids".to_owned(), Param::List(vec![Param::Json(json!(1)), Param::Secret(handle.clone())])),
+            ("on".to_owned(), Param::Json(json!(true))),
+        ];
+        let spec = || DeploymentSpec {
+            params: vec![("extra_body".into(), Param::Map(inner.clone()))],
+            ..spec("openai/gpt-4", "sk-test")
+        };
+        let missing = request(spec(), None).unwrap_err();
+        assert!(missing.to_string().contains("os.environ/TENANT"), "{missing}");
+        for value in ["t\"1", "t2"] {
+            handle.publish(Arc::new(value.into()), std::time::Duration::ZERO);
+            let body: serde_json::Value =
+                serde_json::from_str(&text(request(spec(), None).unwrap()).await).unwrap();
+            assert_eq!(body["extra_body"], json!({"ids": [1, value], "on": true}));
+        }
     }
 
     #[test]

@@ -85,18 +85,27 @@ pub(super) fn sort_out(
                 }
             }
             (name, _) if NOT_FOR_THE_BODY.contains(&name) => {}
-            (_, Param::Json(value)) => {
-                extras.defaults.push(BodyDefault { name, value: BodyValue::Json(value.to_string()) });
-            }
-            (_, Param::Secret(handle)) => {
-                extras.defaults.push(BodyDefault { name, value: BodyValue::Secret(handle) });
-            }
+            (_, param) => extras.defaults.push(BodyDefault { name, value: body_value(param) }),
         }
     }
     for (name, value) in headers {
         extras.headers.push(header(&name, value, refuse)?);
     }
     Ok(extras)
+}
+
+fn body_value(param: Param) -> BodyValue {
+    match param {
+        Param::Json(value) => BodyValue::Json(value.to_string()),
+        Param::Secret(handle) => BodyValue::Secret(handle),
+        Param::List(items) => BodyValue::List(items.into_iter().map(body_value).collect()),
+        Param::Map(entries) => {
+            let entries = entries.into_iter();
+            BodyValue::Map(
+                entries.map(|(name, param)| BodyDefault { name, value: body_value(param) }).collect(),
+            )
+        }
+    }
 }
 
 fn header(

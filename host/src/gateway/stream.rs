@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -9,6 +10,8 @@ use std::{
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
+
+use crate::gateway::state::GatewayState;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -21,13 +24,13 @@ pub(super) enum Limit {
     Silence(Duration),
 }
 
-/// Passes a body on unbuffered. It ends the caller's connection when the limit is reached, since a part of the
+/// Passes a body on unbuffered, and holds until its end what the request was accepted under. It ends the caller's connection when the limit is reached, since a part of the
 /// answer has gone out already.
-pub(super) fn relay(upstream: Incoming, limit: Limit) -> Body {
+pub(super) fn relay(upstream: Incoming, limit: Limit, state: Arc<GatewayState>) -> Body {
     if upstream.is_end_stream() {
         return Body::empty();
     }
-    Body::new(Relay { upstream, limit, alarm: None, waiting: false })
+    Body::new(Relay { upstream, limit, alarm: None, waiting: false, _state: state })
 }
 
 struct Relay {
@@ -36,6 +39,7 @@ struct Relay {
     /// Made only when the upstream lets us wait.
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    _state: Arc<GatewayState>,
 }
 
 #[derive(Debug, thiserror::Error)]

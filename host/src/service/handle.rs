@@ -2,13 +2,13 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use keyway_plugin_api::{Secret, async_trait};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 /// How long a value that was refused by its user is not asked for again.
 const FORCED_REFRESH_PAUSE: Duration = Duration::from_secs(30);
@@ -20,8 +20,8 @@ const FORCED_REFRESH_PAUSE: Duration = Duration::from_secs(30);
 pub struct SecretHandle {
     reference: String,
     state: ArcSwap<State>,
-    /// When the value was last asked for because its user refused it.
-    forced: Mutex<Option<Instant>>,
+    /// When the value was last asked for because its user refused it; locked while it is.
+    forced: Arc<Mutex<Option<Instant>>>,
     source: OnceLock<Weak<dyn Refresh>>,
 }
 
@@ -56,7 +56,7 @@ impl SecretHandle {
         Arc::new(Self {
             reference: reference.into(),
             state: ArcSwap::default(),
-            forced: Mutex::default(),
+            forced: Arc::default(),
             source: OnceLock::new(),
         })
     }
@@ -123,12 +123,27 @@ impl SecretHandle {
         if let Some(version) = self.untried(tried, false) {
             return Some(version);
         }
-        if self.may_force()
-            && let Some(source) = self.source.get().and_then(Weak::upgrade)
-        {
-            source.refresh(&self.reference).await;
-        }
+        self.force_refresh(tried).await;
         self.untried(tried, true)
+    }
+
+    /// Asks for the value now, unless that was done a moment ago; all who come meanwhile wait for the same answer, and it
+    /// is waited for and published even if whoever began it goes away.
+    async fn force_refresh(&self, tried: &[u64]) {
+        let mut forced = Arc::clone(&self.forced).lock_owned().await;
+        let is_recent = forced.is_some_and(|last| last.elapsed() < FORCED_REFRESH_PAUSE);
+        if is_recent || self.untried(tried, false).is_some() {
+            return;
+        }
+        let Some(source) = self.source.get().and_then(Weak::upgrade) else { return };
+        *forced = Some(Instant::now());
+        let reference = self.reference.clone();
+        let asking = tokio::spawn(async move {
+            source.refresh(&reference).await;
+            drop(forced);
+        });
+        // It fails when the source panics, and then there is no other value.
+        let _ = asking.await;
     }
 
     fn untried(&self, tried: &[u64], with_previous: bool) -> Option<Version> {
@@ -136,16 +151,6 @@ impl SecretHandle {
         let previous = state.previous.as_ref().filter(|(_, until)| with_previous && Instant::now() < *until);
         let candidates = state.current.iter().chain(previous.map(|(version, _)| version));
         candidates.into_iter().find(|version| !tried.contains(&version.generation)).cloned()
-    }
-
-    fn may_force(&self) -> bool {
-        let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let may = forced.is_none_or(|last| now.duration_since(last) >= FORCED_REFRESH_PAUSE);
-        if may {
-            *forced = Some(now);
-        }
-        may
     }
 }
 
@@ -159,6 +164,9 @@ impl fmt::Debug for SecretHandle {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     const OVERLAP: Duration = Duration::from_secs(600);
@@ -167,12 +175,15 @@ mod tests {
         handle: Arc<SecretHandle>,
         value: Option<&'static str>,
         asked: AtomicUsize,
+        /// Each answer takes one.
+        turns: Semaphore,
     }
 
     #[async_trait]
     impl Refresh for Source {
         async fn refresh(&self, _reference: &str) {
             self.asked.fetch_add(1, Ordering::Relaxed);
+            self.turns.acquire().await.unwrap().forget();
             if let Some(value) = self.value {
                 self.handle.publish(Arc::new(value.into()), OVERLAP);
             }
@@ -180,8 +191,13 @@ mod tests {
     }
 
     fn with_source(value: Option<&'static str>) -> (Arc<SecretHandle>, Arc<Source>) {
+        with_turns(value, Semaphore::MAX_PERMITS)
+    }
+
+    fn with_turns(value: Option<&'static str>, turns: usize) -> (Arc<SecretHandle>, Arc<Source>) {
         let handle = SecretHandle::unresolved("os.environ/A");
-        let source = Arc::new(Source { handle: Arc::clone(&handle), value, asked: AtomicUsize::new(0) });
+        let (asked, turns) = (AtomicUsize::new(0), Semaphore::new(turns));
+        let source = Arc::new(Source { handle: Arc::clone(&handle), value, asked, turns });
         let weak: Weak<dyn Refresh> = Arc::downgrade(&(Arc::clone(&source) as Arc<dyn Refresh>));
         handle.comes_from(weak);
         (handle, source)
@@ -225,6 +241,34 @@ mod tests {
         tokio::time::advance(FORCED_REFRESH_PAUSE).await;
         handle.after_refusal(&[1]).await;
         assert_eq!(source.asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_refusals_at_once_make_one_refresh_and_all_get_its_value() {
+        let (handle, source) = with_turns(Some("two"), 0);
+        handle.publish(Arc::new("one".into()), OVERLAP);
+        let all = join_all((0..100).map(|_| handle.after_refusal(&[1])));
+        let answer = async {
+            while source.asked.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::advance(Duration::from_secs(4)).await;
+            source.turns.add_permits(1);
+        };
+        let (values, ()) = tokio::join!(all, answer);
+        assert!(values.into_iter().all(|value| text(value).as_deref() == Some("two")));
+        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_begins_a_refresh_and_goes_away_does_not_end_it() {
+        let (handle, source) = with_turns(Some("two"), 0);
+        handle.publish(Arc::new("one".into()), OVERLAP);
+        let beginning = tokio::time::timeout(Duration::from_secs(1), handle.after_refusal(&[1])).await;
+        assert!(beginning.is_err(), "the answer is held back");
+        source.turns.add_permits(1);
+        assert_eq!(text(handle.after_refusal(&[1]).await).as_deref(), Some("two"));
+        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]

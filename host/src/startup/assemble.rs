@@ -69,20 +69,27 @@ impl Handles {
         }
     }
 
-    /// The value with the references inside it replaced by what they stand for now.
-    fn inside(&self, value: &Value) -> Value {
+    /// A parameter that holds references as they stand, however deep: each is read for each request.
+    fn param(&self, value: &Value) -> Param {
         match value {
-            Value::String(text) if config::is_reference(text) => {
-                let current = self.reference(text).current();
-                let text = current.as_deref().and_then(|value| value.expose_str().ok()).unwrap_or_default();
-                Value::String(text.to_owned())
+            Value::String(text) if config::is_reference(text) => Param::Secret(self.reference(text)),
+            Value::Array(items) if has_reference(value) => {
+                Param::List(items.iter().map(|item| self.param(item)).collect())
             }
-            Value::Array(items) => items.iter().map(|item| self.inside(item)).collect(),
-            Value::Object(entries) => {
-                entries.iter().map(|(key, value)| (key.clone(), self.inside(value))).collect()
+            Value::Object(entries) if has_reference(value) => {
+                Param::Map(entries.iter().map(|(key, value)| (key.clone(), self.param(value))).collect())
             }
-            other => other.clone(),
+            other => Param::Json(other.clone()),
         }
+    }
+}
+
+fn has_reference(value: &Value) -> bool {
+    match value {
+        Value::String(text) => config::is_reference(text),
+        Value::Array(items) => items.iter().any(has_reference),
+        Value::Object(entries) => entries.values().any(has_reference),
+        _ => false,
     }
 }
 
@@ -114,7 +121,9 @@ fn deployment(model: &Model, handles: &Handles) -> Result<Deployment, Deployment
                 spec.api_version = Some(handles.text(text))
             }
             ("api_version", config::Param::Reference(text)) => spec.api_version = Some(handles.text(text)),
-            ("extra_headers", config::Param::Json(Value::Object(headers))) => {
+            ("extra_headers", config::Param::Json(Value::Object(headers)))
+                if headers.values().all(Value::is_string) =>
+            {
                 let headers = headers
                     .iter()
                     .filter_map(|(name, value)| Some((name.clone(), handles.text(value.as_str()?))));
@@ -123,9 +132,7 @@ fn deployment(model: &Model, handles: &Handles) -> Result<Deployment, Deployment
             (_, config::Param::Reference(text)) => {
                 spec.params.push((name.clone(), Param::Secret(handles.reference(text))));
             }
-            (_, config::Param::Json(value)) => {
-                spec.params.push((name.clone(), Param::Json(handles.inside(value))))
-            }
+            (_, config::Param::Json(value)) => spec.params.push((name.clone(), handles.param(value))),
         }
     }
     Deployment::new(spec)

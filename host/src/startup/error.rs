@@ -1,5 +1,7 @@
 //! Why a host does not start, and whether its configuration is at fault.
 
+use std::time::Duration;
+
 use crate::{
     config::{Config, ConfigError},
     gateway::{DeploymentError, GatewayStateError},
@@ -28,6 +30,18 @@ pub enum StartError {
     /// References without a value.
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
+    /// What is missing did not come.
+    #[error(
+        "waited {} s for what is missing, as keyway.startup.deadline says; provide it, allow more time, or start without it with \
+         `on_missing: degraded`",
+        .waited.as_secs_f64()
+    )]
+    OutOfTime {
+        /// How long was waited.
+        waited: Duration,
+        /// What is missing.
+        source: Box<StartError>,
+    },
     /// An entry of `model_list` that cannot be used.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
@@ -56,6 +70,7 @@ impl StartError {
             StartError::NoMasterKey { .. } | StartError::Config(_) | StartError::Deployment(_) => true,
             StartError::Managers(error) => error.is_configuration(),
             StartError::Gateway(error) => matches!(error, GatewayStateError::Route(_)),
+            StartError::OutOfTime { source, .. } => source.is_configuration(),
             StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use keyway_plugin_api::ErrorKind;
@@ -11,19 +11,15 @@ use tokio::runtime::Handle;
 use super::{
     StartError,
     assemble::{self, Handles, is_empty},
+    missing::{Patience, resolve},
 };
 use crate::{
-    config::{Config, OnMissing},
+    config::Config,
     gateway::{GatewayState, Settings},
     loader::{LoadError, LoadReport, OpenError},
     registry::{self, Managers, RegistryError},
-    service::{
-        Caller, Freshness, Keeper, Metrics, Outcome, Policy, Resolver, SecretHandle, Unresolved, with_caller,
-    },
+    service::{Caller, Freshness, Keeper, Metrics, Outcome, Policy, Resolver, SecretHandle, with_caller},
 };
-
-/// How often a start that waits tries again.
-const WAIT: Duration = Duration::from_secs(1);
 
 /// Everything that belongs to one configuration. When the last request that was accepted under it is done, its manager is
 /// shut down.
@@ -44,6 +40,7 @@ pub struct Generation {
 
 impl Generation {
     /// Loads the plugin, resolves every reference and assembles the gateway; must be called inside a tokio runtime.
+    /// `running` is the keeper of the configuration that this one would replace.
     ///
     /// # Errors
     /// The first step that fails; nothing is left running then.
@@ -51,13 +48,21 @@ impl Generation {
         number: u64,
         config: &Config,
         metrics: &Metrics,
+        running: Option<&Keeper>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         if config.master_key.as_ref().is_none_or(is_empty) {
             return Err(StartError::no_master_key(config));
         }
-        let deadline = tokio::time::Instant::now() + config.keyway.startup.deadline;
-        let managers = load(config, metrics, deadline).await?.map(Arc::new);
-        match Self::assemble(number, config, metrics, managers.clone(), deadline).await {
+        let mut patience = Patience::new(config);
+        let managers = load(config, metrics, &mut patience).await?.map(Arc::new);
+        let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
+        let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
+        let resolved = with_caller(Caller::Startup, resolve(config, &resolver, &mut patience, running));
+        let assembled = match resolved.await {
+            Ok(outcomes) => Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes),
+            Err(error) => Err(error),
+        };
+        match assembled {
             Ok(ready) => Ok(ready),
             Err(error) => {
                 if let Some(managers) = managers {
@@ -68,16 +73,14 @@ impl Generation {
         }
     }
 
-    async fn assemble(
+    fn assemble(
         number: u64,
         config: &Config,
         metrics: &Metrics,
         managers: Option<Arc<Managers>>,
-        deadline: tokio::time::Instant,
+        resolver: Resolver,
+        outcomes: Vec<Outcome>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
-        let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
-        let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let outcomes = with_caller(Caller::Startup, resolve(config, &resolver, deadline)).await?;
         let mut handles = Handles::default();
         let kept: Vec<(Arc<SecretHandle>, Outcome)> = outcomes
             .into_iter()
@@ -146,17 +149,17 @@ fn freshness(config: &Config) -> Freshness {
 async fn load(
     config: &Config,
     metrics: &Metrics,
-    deadline: tokio::time::Instant,
+    patience: &mut Patience,
 ) -> Result<Option<Managers>, StartError> {
     loop {
         let error = match registry::load(config, metrics).await {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
         };
-        if config.keyway.startup.on_missing != OnMissing::Wait || !is_outage(&error) {
+        if !is_outage(&error) {
             return Err(error.into());
         }
-        wait(deadline, &error.to_string()).await.map_err(|OutOfTime| error)?;
+        patience.wait(error.to_string(), error.into()).await?;
     }
 }
 
@@ -164,53 +167,4 @@ fn is_outage(error: &RegistryError) -> bool {
     let RegistryError::Load(LoadError::Open { source, .. }) = error else { return false };
     let OpenError::Create { source, .. } = &**source else { return false };
     matches!(source.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Throttled)
-}
-
-/// Resolves every reference, as `keyway.startup.on_missing` says.
-async fn resolve(
-    config: &Config,
-    resolver: &Resolver,
-    deadline: tokio::time::Instant,
-) -> Result<Vec<Outcome>, StartError> {
-    loop {
-        let outcomes = resolver.resolve_all(&config.references).await;
-        let failed = outcomes.iter().filter(|outcome| outcome.reference.is_required());
-        let errors: Vec<_> = failed.filter_map(|outcome| outcome.result.as_ref().err().cloned()).collect();
-        for outcome in outcomes.iter().filter(|outcome| !outcome.reference.is_required()) {
-            if let Err(error) = &outcome.result {
-                tracing::warn!(%error, "a reference without use here is not resolved");
-            }
-        }
-        if errors.is_empty() {
-            return Ok(outcomes);
-        }
-        let names: Vec<&str> = errors.iter().map(|error| error.reference.text()).collect();
-        match config.keyway.startup.on_missing {
-            OnMissing::Fail => return Err(Unresolved { errors, total: outcomes.len() }.into()),
-            OnMissing::Degraded => {
-                let missing = names.join(", ");
-                tracing::warn!(
-                    missing,
-                    "serving without some secrets; their deployments answer 503 until they are there"
-                );
-                return Ok(outcomes);
-            }
-            OnMissing::Wait => {
-                let waiting = wait(deadline, &names.join(", ")).await;
-                waiting.map_err(|OutOfTime| Unresolved { errors, total: outcomes.len() })?;
-            }
-        }
-    }
-}
-
-struct OutOfTime;
-
-async fn wait(deadline: tokio::time::Instant, what: &str) -> Result<(), OutOfTime> {
-    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-    if left.is_zero() {
-        return Err(OutOfTime);
-    }
-    tracing::warn!(seconds_left = left.as_secs(), "waiting for {what}");
-    tokio::time::sleep(WAIT.min(left)).await;
-    Ok(())
 }

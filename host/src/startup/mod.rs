@@ -3,17 +3,19 @@
 mod assemble;
 mod error;
 mod generation;
+mod missing;
 mod watch;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::Instant,
 };
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use self::watch::Fingerprint;
 pub use self::{error::StartError, generation::Generation};
 use crate::{
     config::{self, Config},
@@ -27,6 +29,7 @@ pub struct Host {
 }
 
 struct Running {
+    me: Weak<Running>,
     path: PathBuf,
     metrics: Metrics,
     gateway: Gateway,
@@ -34,6 +37,8 @@ struct Running {
     /// Held while a configuration is built, so that two reloads do not overtake each other.
     building: tokio::sync::Mutex<u64>,
     last_reload: Mutex<Option<Reload>>,
+    /// What the file contained when it was tried last, whatever came of it.
+    tried: Mutex<Fingerprint>,
     since: Instant,
 }
 
@@ -50,15 +55,19 @@ impl Host {
     /// # Errors
     /// The first step that fails; the plugin is shut down again then.
     pub async fn start(config: Config) -> Result<Host, StartError> {
+        // Before the start, which may wait: what is written meanwhile is a change.
+        let tried = watch::fingerprint(&config.path);
         let metrics = Metrics::new();
-        let (generation, state) = Generation::start(1, &config, &metrics).await?;
-        let running = Arc::new(Running {
+        let (generation, state) = Generation::start(1, &config, &metrics, None).await?;
+        let running = Arc::new_cyclic(|me| Running {
+            me: me.clone(),
             path: config.path,
             metrics,
             gateway: Gateway::from(state),
             current: RwLock::new(generation),
             building: tokio::sync::Mutex::new(1),
             last_reload: Mutex::new(None),
+            tried: Mutex::new(tried),
             since: Instant::now(),
         });
         let admin: Arc<dyn Admin> = running.clone();
@@ -93,7 +102,8 @@ impl Host {
 
     /// Reloads whenever the configuration's file has changed; never ends.
     pub async fn watch(&self) {
-        watch::changes(&self.running.path, async || {
+        let tried = || *self.running.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        watch::changes(&self.running.path, tried, async || {
             // The refusal is in the log and in the status.
             let _ = self.running.reload("file").await;
         })
@@ -134,11 +144,15 @@ impl Running {
     }
 
     async fn build(&self, number: u64) -> Result<(), StartError> {
+        // Before the file is read: what is written meanwhile is a change.
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = watch::fingerprint(&self.path);
         let config = config::load(&self.path)?;
         for warning in &config.warnings {
             tracing::warn!("{}: {warning}", config.path.display());
         }
-        let (generation, state) = Generation::start(number, &config, &self.metrics).await?;
+        let running = self.generation();
+        let (generation, state) =
+            Generation::start(number, &config, &self.metrics, Some(&running.keeper)).await?;
         generation.probe().await?;
         self.gateway.replace(state);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = generation;
@@ -196,7 +210,13 @@ impl Admin for Running {
     }
 
     async fn reload(&self) -> Result<(), String> {
-        Running::reload(self, "admin").await.map_err(|error| chain(&error))
+        let running = self.me.upgrade().ok_or("the host is stopping")?;
+        // On its own: a caller who goes away must not leave half a configuration behind.
+        let reloading = tokio::spawn(async move { Running::reload(&running, "admin").await });
+        match reloading.await {
+            Ok(result) => result.map_err(|error| chain(&error)),
+            Err(error) => Err(format!("the reload was broken off: {error}")),
+        }
     }
 }
 

@@ -10,25 +10,27 @@ use sha2::{Digest as _, Sha256};
 /// How often the file is read.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Calls `changed` after each change, once the content was the same twice in a row; never ends.
+/// What a file contained.
+pub(super) type Fingerprint = Option<[u8; 32]>;
+
+/// Calls `changed` whenever the file holds something else than what was tried last, once that was the same twice in a row;
+/// never ends.
 ///
 /// A file that cannot be read now is on its way to its next content.
-pub(super) async fn changes(path: &Path, mut changed: impl AsyncFnMut()) {
-    let mut used = read(path);
-    let mut last = used;
+pub(super) async fn changes(path: &Path, tried: impl Fn() -> Fingerprint, mut changed: impl AsyncFnMut()) {
+    let mut last = None;
     loop {
-        tokio::time::sleep(INTERVAL).await;
-        let now = read(path);
-        let is_settled = now == last;
-        last = now;
-        if is_settled && now.is_some() && now != used {
-            used = now;
+        let now = fingerprint(path);
+        if now.is_some() && now == last && now != tried() {
             changed().await;
         }
+        last = now;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-fn read(path: &Path) -> Option<[u8; 32]> {
+/// What the file contains now; `None` when it cannot be read.
+pub(super) fn fingerprint(path: &Path) -> Fingerprint {
     fs::read(path).ok().map(|content| Sha256::digest(content).into())
 }
 
@@ -52,8 +54,15 @@ mod tests {
         fs::write(folder.path().join("one"), "a: 1").unwrap();
         fs::write(folder.path().join("two"), "a: 2").unwrap();
         symlink(folder.path().join("one"), &path).unwrap();
-        let seen = Cell::new(0);
-        let watch = changes(&path, async || seen.set(seen.get() + 1));
+        let (seen, tried) = (Cell::new(0), Cell::new(fingerprint(&path)));
+        let watch = changes(
+            &path,
+            || tried.get(),
+            async || {
+                tried.set(fingerprint(&path));
+                seen.set(seen.get() + 1);
+            },
+        );
         let test = async {
             rounds(3).await;
             assert_eq!(seen.get(), 0, "nothing has changed");
@@ -80,6 +89,11 @@ mod tests {
             fs::write(&path, "a: 4").unwrap();
             rounds(3).await;
             assert_eq!(seen.get(), 3, "the same content came back");
+
+            fs::write(&path, "a: 5").unwrap();
+            tried.set(fingerprint(&path));
+            rounds(3).await;
+            assert_eq!(seen.get(), 3, "somebody else was faster");
         };
         tokio::select! {
             () = watch => {}

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keyway::registry;
+use keyway::{registry, service::Metrics};
 use keyway_plugin_api::{DeleteRequest, ErrorKind, WriteRequest};
 
 use crate::support::{Place, example, read};
@@ -38,9 +38,9 @@ async fn the_example_of_the_readme_works() {
         .replace("/usr/local/lib/summon/provider", provider.to_str().unwrap())
         .replace("/etc/keyway/store", "@DIR@/store");
 
-    let managers = registry::load(&place.parse(&text).unwrap()).await.unwrap().unwrap();
+    let managers = registry::load(&place.parse(&text).unwrap(), &Metrics::new()).await.unwrap().unwrap();
     assert_eq!(managers.reports[0].layout.to_string(), "verified (fingerprint, abi_stable)");
-    let manager = &*managers.manager;
+    let manager = &*managers.bare;
     manager.health_check().await.unwrap();
     assert_eq!(read(manager, "litellm/alias").await, Err(ErrorKind::NotFound));
     manager.async_write_secret(&WriteRequest::new("litellm/alias", "sk-test-stored").unwrap()).await.unwrap();
@@ -53,8 +53,8 @@ async fn the_example_of_the_readme_works() {
     managers.shutdown().await;
 
     let text = text.replace("custom_secret_manager: helper", "custom_secret_manager: provider");
-    let managers = registry::load(&place.parse(&text).unwrap()).await.unwrap().unwrap();
-    let manager = &*managers.manager;
+    let managers = registry::load(&place.parse(&text).unwrap(), &Metrics::new()).await.unwrap().unwrap();
+    let manager = &*managers.bare;
     assert_eq!(read(manager, "OPENAI_API_KEY").await.unwrap(), "sk-test-not-a-key");
     assert_eq!(read(manager, "gone").await, Err(ErrorKind::NotFound));
     assert_eq!(read(manager, "sealed").await, Err(ErrorKind::Unavailable));

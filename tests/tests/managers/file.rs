@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use keyway::registry;
+use keyway::{registry, service::Metrics};
 use keyway_plugin_api::{Capabilities, ErrorKind, ReadRequest, WriteRequest};
 
 use crate::support::{Place, example, read};
@@ -16,15 +16,15 @@ async fn the_example_of_the_readme_works() {
     let text =
         example("file").unwrap().replace("/run/secrets", "@DIR@/secrets").replace("/etc/keyway/", "@DIR@/");
 
-    let mounted = registry::load(&place.parse(&text).unwrap()).await.unwrap().unwrap();
+    let mounted = registry::load(&place.parse(&text).unwrap(), &Metrics::new()).await.unwrap().unwrap();
     assert_eq!(mounted.reports[0].layout.to_string(), "verified (fingerprint, abi_stable)");
-    assert_eq!(read(&*mounted.manager, "OPENAI_API_KEY").await.unwrap(), "sk-test-not-a-key");
-    assert_eq!(read(&*mounted.manager, "../local.env").await, Err(ErrorKind::InvalidName));
+    assert_eq!(read(&*mounted.bare, "OPENAI_API_KEY").await.unwrap(), "sk-test-not-a-key");
+    assert_eq!(read(&*mounted.bare, "../local.env").await, Err(ErrorKind::InvalidName));
     mounted.shutdown().await;
 
     let local = text.replace("custom_secret_manager: mounted", "custom_secret_manager: local");
-    let local = registry::load(&place.parse(&local).unwrap()).await.unwrap().unwrap();
-    assert_eq!(read(&*local.manager, "OPENAI_API_KEY").await.unwrap(), "sk-test-of-dotenv");
+    let local = registry::load(&place.parse(&local).unwrap(), &Metrics::new()).await.unwrap().unwrap();
+    assert_eq!(read(&*local.bare, "OPENAI_API_KEY").await.unwrap(), "sk-test-of-dotenv");
     local.shutdown().await;
 }
 
@@ -44,8 +44,9 @@ async fn no_reader_sees_half_of_a_swap_or_of_a_write() {
     swap(0);
     symlink("..data/key", place.path("s/key")).unwrap();
     let config = "\n    files: {plugin: keyway_file.FileSecretManager, config: {directory: @DIR@/s}}\n";
-    let managers = registry::load(&place.config("files", config).unwrap()).await.unwrap().unwrap();
-    let manager = managers.manager.clone();
+    let managers =
+        registry::load(&place.config("files", config).unwrap(), &Metrics::new()).await.unwrap().unwrap();
+    let manager = managers.bare.clone();
     assert!(manager.capabilities().contains(Capabilities::READ_WRITE | Capabilities::SYNC_READ));
     manager.async_write_secret(&WriteRequest::new("own", "0".repeat(5000)).unwrap()).await.unwrap();
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use keyway::{config::Config, registry};
-use keyway_plugin_api::{Capabilities, DeleteRequest, ErrorKind, ListRequest, ReadRequest, WriteRequest};
+use keyway::{config::Config, registry, service::Metrics};
+use keyway_plugin_api::{Capabilities, DeleteRequest, ErrorKind, ListRequest, WriteRequest};
 
 use crate::support::{Place, read};
 
@@ -24,25 +24,25 @@ fn two_folders(selected: &str, more: &str) -> anyhow::Result<(Place, Config)> {
 async fn a_chain_reads_the_first_that_has_it_and_loads_shared_members_once() {
     let more = "    both: {replicas: [us, eu]}\n    all: {chain: [us, both], on_error: next}\n";
     let (place, config) = two_folders("all", more).unwrap();
-    let managers = registry::load(&config).await.unwrap().unwrap();
+    let managers = registry::load(&config, &Metrics::new()).await.unwrap().unwrap();
     assert_eq!(managers.name, "all");
     let names: Vec<&str> = managers.reports.iter().map(|report| report.name.as_str()).collect();
     assert_eq!(names, ["us", "eu"]);
     fs::write(place.path("us/key"), "from us\n").unwrap();
-    assert_eq!(read(&*managers.manager, "key").await.unwrap(), "from us");
-    assert_eq!(read(&*managers.manager, "none").await, Err(ErrorKind::NotFound));
+    assert_eq!(read(&*managers.bare, "key").await.unwrap(), "from us");
+    assert_eq!(read(&*managers.bare, "none").await, Err(ErrorKind::NotFound));
     // The mount is gone: that is no "not found", whatever the others say.
     fs::rename(place.path("us"), place.path("gone")).unwrap();
-    assert_eq!(read(&*managers.manager, "key").await, Err(ErrorKind::Unavailable));
+    assert_eq!(read(&*managers.bare, "key").await, Err(ErrorKind::Unavailable));
     managers.shutdown().await;
-    assert_eq!(read(&*managers.manager, "key").await, Err(ErrorKind::Unavailable));
+    assert_eq!(read(&*managers.bare, "key").await, Err(ErrorKind::Unavailable));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_set_writes_to_all_and_repairs_what_one_missed() {
     let (place, config) = two_folders("both", "    both: {replicas: [us, eu]}\n").unwrap();
-    let managers = registry::load(&config).await.unwrap().unwrap();
-    let manager = &*managers.manager;
+    let managers = registry::load(&config, &Metrics::new()).await.unwrap().unwrap();
+    let manager = &*managers.bare;
     assert!(manager.capabilities().contains(Capabilities::READ_WRITE | Capabilities::LIST));
     manager.async_write_secret(&WriteRequest::new("key", "one").unwrap()).await.unwrap();
     let on_disk = |file: &str| fs::read_to_string(place.path(file)).unwrap();
@@ -79,7 +79,8 @@ async fn a_managers_own_settings_come_from_another_manager_and_then_from_the_env
     fs::create_dir(place.path("files")).unwrap();
     let config = place.config("vault", TOKEN_FROM_FILES).unwrap();
 
-    let error = format!("{:#}", anyhow::Error::new(registry::load(&config).await.err().unwrap()));
+    let error =
+        format!("{:#}", anyhow::Error::new(registry::load(&config, &Metrics::new()).await.err().unwrap()));
     assert!(
         error.contains(
             "in the config of the manager vault: the manager files (secrets_from) does not have it"
@@ -89,12 +90,12 @@ async fn a_managers_own_settings_come_from_another_manager_and_then_from_the_env
     assert!(error.contains("VAULT_TOKEN") && error.contains("is not set"), "{error}");
 
     fs::write(place.path("files/VAULT_TOKEN"), "token-from-a-file\n").unwrap();
-    let managers = registry::load(&config).await.unwrap().unwrap();
-    assert_eq!(read(&*managers.manager, "key").await.unwrap(), "token-from-a-file from-the-environment");
+    let managers = registry::load(&config, &Metrics::new()).await.unwrap().unwrap();
+    assert_eq!(read(&*managers.bare, "key").await.unwrap(), "token-from-a-file from-the-environment");
     managers.shutdown().await;
 
     fs::rename(place.path("files"), place.path("gone")).unwrap();
-    let error = registry::load(&config).await.err().unwrap();
+    let error = registry::load(&config, &Metrics::new()).await.err().unwrap();
     assert!(matches!(error, registry::RegistryError::Settings { .. }), "{error}");
 }
 
@@ -103,15 +104,10 @@ async fn one_member_that_cannot_be_loaded_ends_the_others() {
     let (place, _) = two_folders("us", "").unwrap();
     let broken = "\n    bad: {plugin: keyway_file.FileSecretManager, config: {directory: relative}}\n    all: {chain: [us, bad]}\n";
     let config = place.config("all", &format!("{TWO_FOLDERS}{broken}")).unwrap();
-    let loaded = std::sync::Mutex::new(Vec::new());
-    let error = registry::load_with(&config, |_, plugin| {
-        loaded.lock().unwrap().push(plugin.clone());
-        plugin
-    });
-    let error = format!("{:#}", anyhow::Error::new(error.await.err().unwrap()));
+    let metrics = Metrics::new();
+    let error = registry::load(&config, &metrics).await.err().unwrap();
+    let error = format!("{:#}", anyhow::Error::new(error));
     assert!(error.contains("config.directory: relative is a relative path"), "{error}");
-    let loaded = loaded.into_inner().unwrap();
-    assert_eq!(loaded.len(), 1);
-    let read = loaded[0].async_read_secret(&ReadRequest::new("key").unwrap()).await;
-    assert_eq!(read.unwrap_err().kind(), ErrorKind::Unavailable);
+    // What is watched of a plugin ends with its instance.
+    assert!(!metrics.render().contains("manager=\"us\""), "{}", metrics.render());
 }

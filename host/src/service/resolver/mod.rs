@@ -124,10 +124,22 @@ impl Resolver {
         self
     }
 
+    /// How many reads may be under way at once.
+    pub fn max_in_flight(&self) -> usize {
+        self.policy.max_in_flight.max(1)
+    }
+
+    /// Whether a reference is a field of the primary secret, so that one fetch answers it together with the others.
+    pub fn is_field(&self, reference: &Reference) -> bool {
+        self.policy.primary_secret_name.is_some()
+            && OidcReference::parse(reference.text()).is_none()
+            && self.may_ask(reference.name()).is_ok()
+    }
+
     /// Resolves references concurrently, each once; the outcomes stand in the order of the references.
     pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Outcome> {
         let primary = &self.primary(references).await;
-        let limit = self.policy.max_in_flight.max(1);
+        let limit = self.max_in_flight();
         // By index: with borrowed items the future would not be Send for every lifetime.
         let outcomes: Vec<Outcome> = stream::iter(0..references.len())
             .map(|index| async move {

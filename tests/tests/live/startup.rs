@@ -1,0 +1,81 @@
+//! Starts while secrets are missing, in the three modes.
+
+use mock_openai::Options;
+use rustix::process::Signal;
+
+use crate::support::{NEW, SERVE, Settings, Store, chat, refusal, request, until, until_state, upstream};
+
+fn settings(startup: &'static str) -> Settings {
+    Settings { startup, models: &[("gpt-4", "OPENAI_API_KEY"), ("late", "LATE_KEY")], ..Settings::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_secret_ends_the_start_by_default() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, settings("{}"));
+    let ran = store.folder.run(&SERVE).unwrap();
+    ran.expect(1, &["os.environ/LATE_KEY", "model_list[1].litellm_params.api_key", "NOT_FOUND"]).unwrap();
+    assert_eq!((store.happened("create a"), store.happened("shutdown a")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waits_says_for_what_and_serves_as_soon_as_it_is_there() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, settings("{on_missing: wait, deadline: 60s}"));
+    store.fail("CREATE", "UNAVAILABLE");
+    let starting = store.keyway().begin().unwrap();
+    starting.said("the start waits for what is missing", 1).unwrap();
+    starting.signal(Signal::HUP).unwrap();
+    store.work_again("CREATE");
+    let log = starting.said("missing=\"os.environ/LATE_KEY (NOT_FOUND)\"", 1).unwrap();
+    assert!(!log.contains("serving"), "{log}");
+    store.fail("LATE_KEY", "UNAVAILABLE");
+    starting.said("missing=\"os.environ/LATE_KEY (UNAVAILABLE)\"", 1).unwrap();
+    store.set("LATE_KEY", NEW);
+    store.work_again("LATE_KEY");
+    let serving = starting.serving().unwrap();
+    assert_eq!(request(&serving, "late", false).send().await.unwrap().status(), 200);
+    assert_eq!(store.happened("read OPENAI_API_KEY a"), 1, "what is there is not asked for again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waited_in_vain_says_for_what() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, settings("{on_missing: wait, deadline: 1s}"));
+    let ran = store.folder.run(&SERVE).unwrap();
+    ran.expect(1, &["waited 1 s", "keyway.startup.deadline", "cannot resolve os.environ/LATE_KEY"]).unwrap();
+    assert_eq!(store.happened("shutdown a"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_degraded_start_refuses_what_lacks_its_secret_until_it_is_there() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, settings("{on_missing: degraded}"));
+    let serving = store.serve();
+    serving.said("serving without some secrets", 1).unwrap();
+    assert_eq!(chat(&serving).await.status(), 200);
+    let (status, kind, message) = refusal(request(&serving, "late", false).send().await.unwrap()).await;
+    assert_eq!((status, kind.as_str()), (503, "secret_unavailable"));
+    assert!(message.contains("os.environ/LATE_KEY"), "{message}");
+    store.set("LATE_KEY", NEW);
+    until_state(&serving, "LATE_KEY", "fresh").await;
+    assert_eq!(request(&serving, "late", false).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_changed_while_the_start_waits_is_used_after_it() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, settings("{on_missing: wait, deadline: 60s}"));
+    let starting = store.keyway().begin().unwrap();
+    starting.said("the start waits for what is missing", 1).unwrap();
+    store.configure(Settings {
+        models: &[("gpt-4", "OPENAI_API_KEY"), ("late", "LATE_KEY"), ("third", "OPENAI_API_KEY")],
+        ..settings("{}")
+    });
+    store.set("LATE_KEY", NEW);
+    let serving = starting.serving().unwrap();
+    until("the changed configuration is used", async || {
+        request(&serving, "third", false).send().await.unwrap().status() == 200
+    })
+    .await;
+}
