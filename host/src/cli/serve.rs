@@ -142,7 +142,7 @@ fn tell(host: &Host) {
     }
     for status in generation.keeper.status() {
         if let Some(source) = status.source {
-            tracing::info!(reference = status.reference, from = source, "resolved");
+            tracing::info!(reference = status.reference, from = %source, "resolved");
         }
     }
 }
