@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::Failure;
-use crate::{config, gateway, loader::LoadReport, startup::Host};
+use crate::{config, gateway, loader::LoadReport, local_api::LocalApi, startup::Host};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -40,6 +40,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let stop = stop_signals().context("cannot listen for signals").map_err(Failure::failed)?;
     // A port that is taken is found before a plugin runs.
     let socket = bind(&args).await.map_err(Failure::failed)?;
+    let local = LocalApi::bind(config.keyway.local_api.as_ref()).map_err(Failure::failed)?;
     let started = tokio::select! {
         started = Host::start(config) => started,
         () = signals(stop.clone(), 1) => return Err(Failure::failed(anyhow!("stopped by a signal before it served"))),
@@ -50,7 +51,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     })?;
     tell(&host);
     let served = match socket.listen(BACKLOG) {
-        Ok(listener) => serve(listener, &host, stop).await,
+        Ok(listener) => serve(listener, local, &host, stop).await,
         Err(error) => Err(cannot_listen(&args, error)),
     };
     host.shutdown().await;
@@ -91,9 +92,20 @@ fn cannot_listen(args: &Args, error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot listen on {host}:{port}; {advice}"))
 }
 
-async fn serve(listener: TcpListener, host: &Host, stop: watch::Receiver<u32>) -> anyhow::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    local: LocalApi,
+    host: &Host,
+    stop: watch::Receiver<u32>,
+) -> anyhow::Result<()> {
+    let first = signals(stop.clone(), 1);
+    let local = async {
+        local.serve(|| host.generation(), first).await;
+        Ok(())
+    };
+    let gateway = gateway::serve(listener, host.gateway(), signals(stop.clone(), 1));
     tokio::select! {
-        served = gateway::serve(listener, host.gateway(), signals(stop.clone(), 1)) => served?,
+        served = async { tokio::try_join!(gateway, local) } => drop(served?),
         () = host.watch() => {}
         () = reload_on_hangup(host) => {}
         () = signals(stop, 2) => return Err(anyhow!("stopped by a second signal; requests in flight were cut off")),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
+    local_api::LocalApi,
     startup::Startup,
     units::{Number, OneOrMany, Size, Span},
 };
@@ -120,6 +121,7 @@ pub(super) struct Keyway {
     pub(super) trust: Option<Trust>,
     pub(super) max_body: Option<Size>,
     pub(super) startup: Option<Startup>,
+    pub(super) local_api: Option<LocalApi>,
 }
 
 #[derive(Default, Deserialize)]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     error::Fault,
     file::{self, Isolation, OnError, Require},
+    local_api::{self, LocalApiSettings},
     location::join_key,
     node::Node,
     startup::StartupSettings,
@@ -37,6 +38,8 @@ pub struct KeywaySettings {
     pub max_body: u64,
     /// What a start does while secrets are missing.
     pub startup: StartupSettings,
+    /// The Unix socket on which other programs may read secrets.
+    pub local_api: Option<LocalApiSettings>,
 }
 
 /// What a plugin's file must show before it is loaded.
@@ -122,6 +125,7 @@ pub(super) fn settings(raw: &file::Keyway, root: &Node, dir: &Path) -> Result<Ke
         trust,
         max_body,
         startup: raw.startup.as_ref().map(StartupSettings::from).unwrap_or_default(),
+        local_api: raw.local_api.as_ref().map(|raw| local_api::settings(raw, root, dir)).transpose()?,
     })
 }
 

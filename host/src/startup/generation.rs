@@ -16,6 +16,7 @@ use crate::{
     config::{Config, OnMissing},
     gateway::{GatewayState, Settings},
     loader::{LoadError, LoadReport, OpenError},
+    local_api::{Access, Grants},
     registry::{self, Manager},
     service::{Freshness, Keeper, Outcome, Policy, Resolver, SecretHandle, Unresolved},
 };
@@ -34,6 +35,7 @@ pub struct Generation {
     pub keeper: Arc<Keeper>,
     /// When it became ready.
     pub since: Instant,
+    local: Option<Access>,
     manager: Mutex<Option<Arc<dyn SecretManager>>>,
     runtime: Handle,
 }
@@ -73,6 +75,7 @@ impl Generation {
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         let named =
             manager.clone().zip(report.as_ref()).map(|(manager, report)| (report.name.clone(), manager));
+        let local = Access::new(config, named.clone());
         let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
         let outcomes = resolve(config, &resolver, deadline).await?;
         let mut handles = Handles::default();
@@ -88,6 +91,7 @@ impl Generation {
             report,
             keeper,
             since: Instant::now(),
+            local,
             manager: Mutex::new(manager),
             runtime: Handle::current(),
         });
@@ -114,6 +118,12 @@ impl Generation {
         if let Some(manager) = manager {
             manager.shutdown().await;
         }
+    }
+}
+
+impl Grants for Generation {
+    fn access(&self) -> Option<&Access> {
+        self.local.as_ref()
     }
 }
 

@@ -19,6 +19,7 @@ pub use self::{error::StartError, generation::Generation};
 use crate::{
     config::{self, Config},
     gateway::{Admin, Gateway},
+    local_api::{Access, Grants as _},
 };
 
 /// A host whose configuration is proven, whose plugin is loaded and whose references are resolved.
@@ -130,6 +131,7 @@ impl Running {
         }
         let (generation, state) = Generation::start(number, &config).await?;
         generation.probe().await?;
+        Access::tell_of_change(self.generation().access(), generation.access());
         self.gateway.replace(state);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = generation;
         Ok(())
