@@ -194,12 +194,12 @@ mod tests {
     #[test]
     fn what_is_wrong_stands_at_its_line() {
         for (wrong, says) in [
-            (
-                "    path: /run/k/s\n    allow: {}\n",
-                "config.yaml: keyway.local_api.allow: nobody could read",
-            ),
+            ("    path: /run/k/s\n    allow: {}\n", "config.yaml: keyway.local_api.allow: nobody could read"),
             ("    path: /run/k/s\n", "the key `allow` is missing"),
-            ("    path: /run/k/s\n    allow: {0: [a*b]}\n", "config.yaml:8:16: keyway.local_api.allow.0: `a*b` has a `*`"),
+            (
+                "    path: /run/k/s\n    allow: {0: [a*b]}\n",
+                "config.yaml:8:17: keyway.local_api.allow.0: `a*b` has a `*`",
+            ),
             ("    path: /run/k/s\n    allow: {0: ['']}\n", "a name is empty"),
             (
                 "    path: /run/k/s\n    allow: {no-such-user: [A]}\n",
