@@ -1,6 +1,7 @@
 //! The read API on a Unix socket, as a black box.
 
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 use std::{
     fs,

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashSet,
+    error::Error as _,
     ffi::{OsStr, OsString},
     io,
     os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
@@ -21,7 +22,7 @@ use super::Failure;
 use crate::{
     config::{self, Config, OIDC_PREFIX, PREFIX, Place, Reference, env, is_reference},
     registry,
-    service::{Outcome, Policy, Resolver, Source, Unresolved},
+    service::{Outcome, Policy, ResolveError, Resolved, Resolver, Source},
 };
 
 pub(super) const HELP: &str = "\
@@ -151,7 +152,7 @@ fn wanted(text: &str) -> Result<Wanted, String> {
         ));
     }
     SecretName::new(name).map_err(|error| error.message().to_owned())?;
-    let at = place("the command line", format!("--secret {variable}"));
+    let at = place("the command line", "--secret".to_owned());
     let reference = Reference::new(format!("{PREFIX}{name}"), vec![at]).ok_or("this names no secret")?;
     Ok(Wanted { variable: variable.into(), reference, from_manager: true })
 }
@@ -176,36 +177,51 @@ async fn resolve(config: &Config, wanted: &[Wanted]) -> Result<Vec<Arc<Secret>>,
     accepted(wanted, outcomes)
 }
 
+/// The values, or every reason why one cannot be used.
 fn accepted(wanted: &[Wanted], outcomes: Vec<Outcome>) -> Result<Vec<Arc<Secret>>, Failure> {
-    let total = outcomes.len();
-    let (mut values, mut errors) = (Vec::new(), Vec::new());
+    let (mut values, mut faults) = (Vec::new(), Vec::new());
     for (wanted, outcome) in wanted.iter().zip(outcomes) {
-        match outcome.result {
-            Ok(resolved) => values.push((wanted, resolved)),
-            Err(error) => errors.push(error),
+        match usable(wanted, outcome.result) {
+            Ok(value) => values.push(value),
+            Err(fault) => faults.push(format!("\n  - {fault}")),
         }
     }
-    if !errors.is_empty() {
-        let unresolved = anyhow::Error::new(Unresolved { errors, total });
-        return Err(Failure::failed(unresolved.context("the program is not started")));
+    if faults.is_empty() {
+        return Ok(values);
     }
-    values.into_iter().map(|(wanted, resolved)| {
-        let (variable, name) = (wanted.variable.display(), wanted.reference.name());
-        if let (true, Source::Environment { why }) = (wanted.from_manager, &resolved.source) {
-            let source = Source::Environment { why: *why };
-            return Err(Failure::failed(anyhow!(
-                "--secret {variable}={name} asks for a secret of the manager, and the only value is that of the {source}; \
-                 write {name} to the manager, or set {variable}=os.environ/{name} in the environment to let it answer, too"
-            )));
+    let (count, total) = (faults.len(), wanted.len());
+    Err(Failure::failed(anyhow!(
+        "the program is not started, because {count} of {total} variables have no value:{}",
+        faults.concat()
+    )))
+}
+
+fn usable(wanted: &Wanted, result: Result<Resolved, ResolveError>) -> Result<Arc<Secret>, String> {
+    let (variable, name) = (wanted.variable.display(), wanted.reference.name());
+    match result {
+        Err(error) => {
+            // A manager's words go to a terminal: nothing in them may move its cursor.
+            let words = error.source().map(|cause| format!(": {cause}").replace(char::is_control, " "));
+            let words = words.unwrap_or_default();
+            match error.asked.first().filter(|_| wanted.from_manager) {
+                Some(answer) => Err(format!(
+                    "--secret {variable}={name}: {answer}{words}; only the manager counts for --secret, so it must have it"
+                )),
+                None => Err(format!("{error}{words}")),
+            }
         }
-        if resolved.value.expose_bytes().contains(&0) {
-            return Err(Failure::failed(anyhow!(
-                "the value of {name} holds a NUL byte, which no environment variable can, so {variable} cannot be set to it; \
-                 read it with `keyway secret get` instead"
-            )));
+        Ok(Resolved { source: source @ Source::Environment { .. }, .. }) if wanted.from_manager => {
+            Err(format!(
+                "--secret {variable}={name}: the only value is that of the {source}; write {name} to the manager, or run \
+                 with {variable}=os.environ/{name} in the environment instead, which lets it answer, too"
+            ))
         }
-        Ok(resolved.value)
-    }).collect()
+        Ok(resolved) if resolved.value.expose_bytes().contains(&0) => Err(format!(
+            "the value of {name} holds a NUL byte, which no environment variable can, so {variable} cannot be set to it; \
+             read it with `keyway secret get` instead"
+        )),
+        Ok(resolved) => Ok(resolved.value),
+    }
 }
 
 #[cfg(test)]
