@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod loader;
+pub mod local_api;
 pub mod registry;
 pub mod service;
 pub mod startup;

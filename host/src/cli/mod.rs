@@ -4,6 +4,8 @@
 //! failed, and 2 when the command or the configuration is wrong.
 
 mod check;
+#[cfg(unix)]
+mod exec;
 mod failure;
 mod output;
 mod plugin;
@@ -37,6 +39,7 @@ Examples:
   keyway config check config.yaml                  resolve every reference, print where each came from
   keyway plugin list ./plugins                     show plugins without loading them
   keyway secret set NAME --config config.yaml < value.txt
+  keyway exec --config config.yaml -- ./app        run a program with secrets in its environment
 
 Environment:
   KEYWAY_LOG         what is logged, in the syntax of RUST_LOG: keyway=debug for example
@@ -71,6 +74,10 @@ Examples:
 Values come from standard input and never from arguments, which other users of the machine could see."
     )]
     Secret(SecretCommand),
+    /// Run a program with secrets in its environment; nothing is written to disk.
+    #[cfg(unix)]
+    #[command(after_help = exec::HELP)]
+    Exec(exec::Args),
     /// Look at plugin files; nothing is loaded.
     #[command(
         subcommand,
@@ -131,6 +138,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         (Some(Command::Serve(args)), _) | (None, Some(args)) => within_runtime(serve::run(args)),
         (Some(Command::Secret(SecretCommand::ByHand(command))), _) => within_runtime(secret::run(command)),
         (Some(Command::Secret(SecretCommand::Status(args))), _) => within_runtime(status::run(args)),
+        #[cfg(unix)]
+        (Some(Command::Exec(args)), _) => within_runtime(exec::run(args)),
         (Some(Command::Config(ConfigCommand::Check(args))), _) => within_runtime(check::run(args)),
         (None, None) => {
             let error = Cli::command().error(

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::Failure;
-use crate::{config, gateway, loader::LoadReport, startup::Host};
+use crate::{config, gateway, loader::LoadReport, local_api::LocalApi, startup::Host};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -41,6 +41,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let hangup = Hangup::listen();
     // A port that is taken is found before a plugin runs.
     let socket = bind(&args).await.map_err(Failure::failed)?;
+    let local = LocalApi::bind(config.keyway.local_api.as_ref()).map_err(Failure::failed)?;
     let started = tokio::select! {
         started = Host::start(config) => started,
         () = signals(stop.clone(), 1) => return Err(Failure::failed(anyhow!("stopped by a signal before it served"))),
@@ -51,7 +52,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     })?;
     tell(&host);
     let served = match socket.listen(BACKLOG) {
-        Ok(listener) => serve(listener, &host, stop, hangup).await,
+        Ok(listener) => serve(listener, local, &host, stop, hangup).await,
         Err(error) => Err(cannot_listen(&args, error)),
     };
     host.shutdown().await;
@@ -94,12 +95,19 @@ fn cannot_listen(args: &Args, error: io::Error) -> anyhow::Error {
 
 async fn serve(
     listener: TcpListener,
+    local: LocalApi,
     host: &Host,
     stop: watch::Receiver<u32>,
     hangup: Hangup,
 ) -> anyhow::Result<()> {
+    let first = signals(stop.clone(), 1);
+    let local = async {
+        local.serve(|| host.generation(), first).await;
+        Ok(())
+    };
+    let gateway = gateway::serve(listener, host.gateway(), signals(stop.clone(), 1));
     tokio::select! {
-        served = gateway::serve(listener, host.gateway(), signals(stop.clone(), 1)) => served?,
+        served = async { tokio::try_join!(gateway, local) } => drop(served?),
         () = host.watch() => {}
         () = hangup.reload(host) => {}
         () = signals(stop, 2) => return Err(anyhow!("stopped by a second signal; requests in flight were cut off")),

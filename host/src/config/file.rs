@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
+    local_api::LocalApi,
     service::{Audit, Budget, Cache, Retry},
     startup::Startup,
     units::{Number, OneOrMany, Size, Span},
@@ -136,6 +137,7 @@ pub(super) struct Keyway {
     pub(super) budget: Option<Budget>,
     pub(super) retry: Option<Retry>,
     pub(super) audit: Option<Audit>,
+    pub(super) local_api: Option<LocalApi>,
 }
 
 #[derive(Default, Deserialize)]

@@ -13,6 +13,7 @@ use super::{
     error::Fault,
     file::{self, Isolation, OnError, OnMemberError, Require},
     groups,
+    local_api::{self, LocalApiSettings},
     location::join_key,
     node::Node,
     service::{self, ServiceSettings},
@@ -42,6 +43,8 @@ pub struct KeywaySettings {
     pub startup: StartupSettings,
     /// What stands before a manager: cache, budget, retries, audit log.
     pub service: ServiceSettings,
+    /// The Unix socket on which other programs may read secrets.
+    pub local_api: Option<LocalApiSettings>,
 }
 
 /// What a plugin's file must show before it is loaded.
@@ -189,6 +192,7 @@ pub(super) fn settings(raw: &file::Keyway, root: &Node, dir: &Path) -> Result<Ke
             root,
             dir,
         )?,
+        local_api: raw.local_api.as_ref().map(|raw| local_api::settings(raw, root, dir)).transpose()?,
     })
 }
 

@@ -11,6 +11,7 @@ mod de;
 mod file;
 mod groups;
 mod key_management;
+mod local_api;
 mod managers;
 mod models;
 mod nearest;
@@ -45,6 +46,7 @@ pub use self::{
     error::{ConfigError, Warning},
     file::{AccessMode, OnError, OnMemberError},
     key_management::KeyManagement,
+    local_api::{Grant, LocalApiSettings, Names},
     location::{Location, Place},
     managers::{
         DEFAULT_MAX_BODY, DEFAULT_MAX_IN_FLIGHT, KeywaySettings, ManagerSettings, ManagerSource,
@@ -144,6 +146,9 @@ fn prove(mut root: Node, path: &Path, env: Env) -> Result<Config, Fault> {
     let keyway = managers::settings(&own, &root, &dir)?;
     let mut general: file::General = section(&root, "general_settings")?;
     let master_key = general.master_key.take().and_then(|text| master_key(&text, &root, &file));
+    if keyway.local_api.is_some() {
+        local_api::fits(general.key_management_settings.as_ref(), &root)?;
+    }
     let idle = !managers.is_empty() && general.key_management_system.is_none();
     let key_management =
         key_management::key_management(general, managers, keyway.strict_config, &root, &mut warnings)?;

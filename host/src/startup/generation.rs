@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     gateway::{GatewayState, Settings},
     loader::{LoadError, LoadReport, OpenError},
+    local_api::{Access, Grants},
     registry::{self, Managers, RegistryError},
     service::{Caller, Freshness, Keeper, Metrics, Outcome, Policy, Resolver, SecretHandle, with_caller},
 };
@@ -34,6 +35,7 @@ pub struct Generation {
     pub keeper: Arc<Keeper>,
     /// When it became ready.
     pub since: Instant,
+    local: Option<Access>,
     managers: Mutex<Option<Arc<Managers>>>,
     runtime: Handle,
 }
@@ -81,6 +83,8 @@ impl Generation {
         resolver: Resolver,
         outcomes: Vec<Outcome>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
+        let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.manager()));
+        let local = Access::new(config, named);
         let mut handles = Handles::default();
         let kept: Vec<(Arc<SecretHandle>, Outcome)> = outcomes
             .into_iter()
@@ -96,6 +100,7 @@ impl Generation {
             manager: managers.as_ref().map(|managers| managers.name.clone()),
             keeper,
             since: Instant::now(),
+            local,
             managers: Mutex::new(managers),
             runtime: Handle::current(),
         });
@@ -123,6 +128,12 @@ impl Generation {
         if let Some(managers) = managers {
             managers.shutdown().await;
         }
+    }
+}
+
+impl Grants for Generation {
+    fn access(&self) -> Option<&Access> {
+        self.local.as_ref()
     }
 }
 

@@ -20,6 +20,7 @@ pub use self::{error::StartError, generation::Generation};
 use crate::{
     config::{self, Config},
     gateway::{Admin, Gateway},
+    local_api::{Access, Grants as _},
     service::{Metrics, breaker::BreakerState},
 };
 
@@ -154,6 +155,7 @@ impl Running {
         let (generation, state) =
             Generation::start(number, &config, &self.metrics, Some(&running.keeper)).await?;
         generation.probe().await?;
+        Access::tell_of_change(running.access(), generation.access());
         self.gateway.replace(state);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = generation;
         Ok(())
