@@ -61,8 +61,7 @@ impl Provider {
             state.accepted.clear();
         }
         state.accepted.insert(state.newest);
-        state.early =
-            (manner == Manner::Early).then_some(Early { number: state.newest, was_refused: false });
+        state.early = (manner == Manner::Early).then_some(Early { number: state.newest, was_refused: false });
         hand_over(&key(account, state.newest));
     }
 
