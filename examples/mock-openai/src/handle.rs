@@ -119,6 +119,11 @@ impl MockOpenAi {
         self.shared.lock().standing = reply;
     }
 
+    /// Lets `judge` say which keys are accepted, from now on and in place of [`Options::keys`].
+    pub fn judge_keys(&self, judge: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        self.shared.lock().judge = Some(Arc::new(judge));
+    }
+
     /// Lets `count` held answers or events go, now or when they come.
     pub fn release(&self, count: usize) {
         self.shared.turns.add_permits(count);
@@ -157,11 +162,14 @@ pub(crate) struct Shared {
     abandoned: watch::Sender<usize>,
 }
 
+type Judge = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 #[derive(Default)]
 struct Log {
     requests: VecDeque<RecordedRequest>,
     scripted: VecDeque<Reply>,
     standing: Option<Reply>,
+    judge: Option<Judge>,
 }
 
 impl Shared {
@@ -200,6 +208,10 @@ impl Shared {
         let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let others = ["x-api-key", "api-key", "x-goog-api-key"].into_iter().find_map(header);
         let key = bearer.or(others);
+        let judge = self.lock().judge.clone();
+        if let Some(judge) = judge {
+            return key.is_some_and(|key| judge(key));
+        }
         self.options.keys.is_empty()
             || key.is_some_and(|key| self.options.keys.iter().any(|good| good == key))
     }

@@ -116,8 +116,10 @@ enum ConfigCommand {
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::start(&Env::from_process(), cli.level());
-    match run(cli) {
+    let telemetry = telemetry::start(&Env::from_process(), cli.level());
+    let result = run(cli);
+    telemetry.stop();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.print();

@@ -9,19 +9,22 @@ use axum::{
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
-use tracing::Span;
+use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::gateway::{
-    body::RequestBody,
-    deployment::Deployment,
-    endpoint::Endpoint,
-    error::GatewayError,
-    group::Tried,
-    headers,
-    retry::{Failure, Last, pause},
-    state::GatewayState,
-    stream::{self, Limit},
-    table::Route,
+use crate::{
+    gateway::{
+        body::RequestBody,
+        deployment::Deployment,
+        endpoint::Endpoint,
+        error::GatewayError,
+        group::Tried,
+        headers,
+        retry::{Failure, Last, pause},
+        state::GatewayState,
+        stream::{self, Limit},
+        table::Route,
+    },
+    telemetry::pass_trace_on,
 };
 
 /// Sends a caller's request to a deployment of the model it names, and further ones as far as failures allow.
@@ -144,25 +147,36 @@ impl Call<'_> {
         &self,
         deployment: &Deployment,
         route: Route<'_>,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Limit), Failure> {
         let limit = self.limit(deployment);
+        let span =
+            tracing::debug_span!("upstream_call", upstream = deployment.target.shown(), status = Empty);
+        pass_trace_on(&span, request.headers_mut());
         let started = Instant::now();
         let deadline = started + limit;
-        let mut answer = match timeout_at(deadline, self.state.upstream.request(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                let cause = causes(&error);
-                let upstream = deployment.target.shown();
-                tracing::warn!(upstream, cause, "an upstream cannot be reached");
-                return Err(Failure::of_connection(unavailable(route)));
-            }
-            Err(_) => {
-                tracing::warn!(upstream = deployment.target.shown(), "an upstream did not answer in time");
-                let model = route.group.name().to_owned();
-                return Err(Failure::of_connection(GatewayError::UpstreamTimeout { model, after: limit }));
-            }
-        };
+        let mut answer =
+            match timeout_at(deadline, self.state.upstream.request(request).instrument(span.clone())).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => {
+                    let cause = causes(&error);
+                    let upstream = deployment.target.shown();
+                    tracing::warn!(upstream, cause, "an upstream cannot be reached");
+                    return Err(Failure::of_connection(unavailable(route)));
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        upstream = deployment.target.shown(),
+                        "an upstream did not answer in time"
+                    );
+                    let model = route.group.name().to_owned();
+                    return Err(Failure::of_connection(GatewayError::UpstreamTimeout {
+                        model,
+                        after: limit,
+                    }));
+                }
+            };
+        span.record("status", answer.status().as_u16());
         answer.extensions_mut().insert(UpstreamLatency(started.elapsed()));
         let limit = if self.body.is_stream() { Limit::Silence(limit) } else { Limit::Until(deadline) };
         Ok((answer, limit))

@@ -23,7 +23,10 @@ use tokio::{
 };
 use tracing::{Instrument, field::Empty};
 
-use crate::gateway::{forward::UpstreamLatency, routes, state::Gateway};
+use crate::{
+    gateway::{forward::UpstreamLatency, routes, state::Gateway},
+    telemetry::continue_trace,
+};
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -127,6 +130,7 @@ async fn observe(
         status = Empty,
         latency_us = Empty,
     );
+    continue_trace(&span, request.headers());
     let response = service.call(request).instrument(span.clone()).await?;
     span.record("status", response.status().as_u16());
     let latency = started.elapsed();

@@ -70,6 +70,24 @@ async fn the_generation_increases_when_the_value_changes_and_only_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refresh_is_not_answered_by_a_call_that_began_before_it() {
+    let manager = Scripted::with("a", "one");
+    manager.delay(seconds(1));
+    let cache = cache_of(&manager);
+    let earlier = tokio::spawn({
+        let cache = cache.clone();
+        async move { value(&cache, "a").await }
+    });
+    settle().await;
+    assert_eq!(manager.calls(), 1);
+    let request = request("a");
+    let refreshes = join_all((0..100).map(|_| cache.refresh(&request))).await;
+    assert!(refreshes.iter().all(Result::is_ok));
+    assert_eq!(earlier.await.unwrap().unwrap(), "one");
+    assert_eq!(manager.calls(), 2, "those who come together share one call");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_thousand_waiters_make_one_call() {
     let manager = Scripted::with("a", "one");
     manager.delay(seconds(1));

@@ -66,9 +66,15 @@ impl Shared {
         }
     }
 
-    /// One call now, whatever is known.
+    /// One call now, whatever is known; never the answer of a call that began before this one was asked for, which may be
+    /// older than the reason to ask.
     pub(super) async fn refresh(self: &Arc<Self>, request: &ReadRequest) -> Result<Cached> {
         let start = Instant::now();
+        let earlier = self.slot(Lookup::of(request)).lock().flying();
+        if let Some(flight) = earlier {
+            // Whatever it comes to is for those who began it.
+            let _ = landing(flight, request.timeout, request).await;
+        }
         loop {
             let slot = self.slot(Lookup::of(request));
             let flight = self.fly(&slot, &mut slot.lock(), request, current_caller());
