@@ -1,5 +1,7 @@
 //! Traces of the real program: they reach a collector, continue the caller's, and hold no secret.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::net::SocketAddr;
 
 use keyway_tests::{
