@@ -126,7 +126,7 @@ impl EncodeMetric for Counter {
 
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let ends = BOUNDS.iter().map(|nanos| *nanos as f64 / 1e9).chain([f64::MAX]);
+        let ends = BOUNDS.iter().map(|nanos| *nanos as f64 / 1e9).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> =
             ends.enumerate().map(|(index, end)| (end, self.bucket(index))).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();

@@ -278,10 +278,11 @@ mod tests {
             "# TYPE keyway_manager_call_duration_seconds histogram",
             "# TYPE keyway_manager_zombie_operations gauge",
             "keyway_cache_reads_total{manager=\"vault\",result=\"hit\"} 1",
-            "keyway_manager_breaker_state{manager=\"vault\"} 1",
+            "keyway_manager_breaker_state{manager=\"vault\"} 1.0",
             "keyway_gateway_requests_total{class=\"2xx\"} 1",
             "keyway_gateway_request_duration_seconds_count 1",
             "keyway_gateway_upstream_duration_seconds_bucket{le=\"0.0025\"} 1",
+            "keyway_gateway_upstream_duration_seconds_bucket{le=\"+Inf\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
