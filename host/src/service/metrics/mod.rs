@@ -264,11 +264,16 @@ impl fmt::Debug for Readings {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use keyway_plugin_api::SecretManager as _;
 
-    #[test]
-    fn the_text_has_every_name_with_its_help_and_ends_as_the_format_asks() {
+    use super::*;
+    use crate::service::fake::Fake;
+
+    #[tokio::test]
+    async fn the_text_has_every_name_with_its_help_and_ends_as_the_format_asks() {
         let metrics = Metrics::new();
+        let manager = Metered::new(Fake::new("vault"), metrics.manager("vault"));
+        manager.health_check().await.unwrap();
         metrics.cache("vault").hits.inc();
         metrics.gateway().observe(200, Duration::from_millis(3), Some(Duration::from_millis(2)));
         metrics.watch(Reading::BreakerState, "vault", || Some(1.0));
@@ -277,6 +282,7 @@ mod tests {
             "# TYPE keyway_manager_calls counter",
             "# TYPE keyway_manager_call_duration_seconds histogram",
             "# TYPE keyway_manager_zombie_operations gauge",
+            "keyway_manager_calls_total{manager=\"vault\",operation=\"health\",class=\"OK\"} 1",
             "keyway_cache_reads_total{manager=\"vault\",result=\"hit\"} 1",
             "keyway_manager_breaker_state{manager=\"vault\"} 1.0",
             "keyway_gateway_requests_total{class=\"2xx\"} 1",
