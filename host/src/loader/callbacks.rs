@@ -126,16 +126,34 @@ unsafe fn decode(result: *const abi::OpResult) -> Result<Outcome> {
     let Some(value) = (unsafe { bytes(raw.value.ptr, raw.value.len) }) else {
         return fault("a value of NULL that is not empty");
     };
-    let metadata = SecretMetadata {
-        // SAFETY: see above.
+    let secret = Secret::copy_from(value);
+    // SAFETY: see above.
+    let secret = match unsafe { metadata(raw) }? {
+        Some(metadata) => secret.with_metadata(metadata),
+        None => secret,
+    };
+    Ok(Outcome { secret: Some(secret), names: Vec::new() })
+}
+
+/// What the plugin said about the value; most say nothing, which must cost nothing.
+///
+/// # Safety
+/// The texts of `raw` are valid, as in [`exact`].
+unsafe fn metadata(raw: &abi::OpResult) -> Result<Option<SecretMetadata>> {
+    let binary = raw.flags_optional & abi::RESULT_BINARY != 0;
+    let texts = raw.version.len | raw.lease_id.len;
+    if texts == 0 && raw.ttl_ms == 0 && raw.expires_at_unix_ms == 0 && !binary {
+        return Ok(None);
+    }
+    Ok(Some(SecretMetadata {
+        // SAFETY: passed on to the caller.
         version: unsafe { exact(raw.version, "version") }?,
         ttl: (raw.ttl_ms > 0).then(|| Duration::from_millis(raw.ttl_ms)),
         expires_at: expiry(raw.expires_at_unix_ms),
-        // SAFETY: see above.
+        // SAFETY: as above.
         lease_id: unsafe { exact(raw.lease_id, "lease id") }?,
-        binary: raw.flags_optional & abi::RESULT_BINARY != 0,
-    };
-    Ok(Outcome { secret: Some(Secret::copy_from(value).with_metadata(metadata)), names: Vec::new() })
+        binary,
+    }))
 }
 
 /// # Safety

@@ -7,7 +7,7 @@
 //! - Changes go to the manager first, then through; an uncertain one drops what is known.
 //!
 //! `moka` finds the entries and bounds their number, with its `sync` form because nothing is awaited in it: the
-//! time to live and the single call are the [slot](slot::Slot)'s, since they depend on how a call failed, which no
+//! time to live and the single call are the slot's, since they depend on how a call failed, which no
 //! cache's own expiry knows.
 
 mod change;
