@@ -103,6 +103,11 @@ impl Managers {
         }
     }
 
+    /// The audit log, when there is one.
+    pub fn audit(&self) -> Option<AuditLog> {
+        self.audit.clone()
+    }
+
     /// Opens the audit log's file anew, which somebody has moved away.
     pub fn reopen_audit(&self) {
         if let Some(audit) = &self.audit {
@@ -118,7 +123,8 @@ impl Managers {
 /// [`RegistryError`]; nothing is left running then.
 pub async fn load(config: &Config, metrics: &Metrics) -> Result<Option<Managers>, RegistryError> {
     let Some(settings) = &config.key_management else { return Ok(None) };
-    let audit = config.keyway.service.audit.as_ref().map(AuditLog::open).transpose()?;
+    let audit = config.keyway.service.audit.as_ref();
+    let audit = audit.map(|settings| AuditLog::open(settings, metrics.audit_lost())).transpose()?;
     let mut loading = Loading::default();
     match loading.all(config, settings, metrics).await {
         Ok(manager) => Ok(Some(Managers {

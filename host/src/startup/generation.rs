@@ -92,6 +92,7 @@ impl Generation {
             .map(|outcome| (handles.add(&outcome.reference), outcome))
             .collect();
         let keeper = Keeper::new(resolver, freshness(config), kept);
+        let audit = managers.as_ref().and_then(|managers| managers.audit());
         let health = managers.as_ref().map(|managers| managers.stack.manager());
         let settings = assemble::settings(config, &handles, health)?;
         let generation = Arc::new(Generation {
@@ -105,8 +106,8 @@ impl Generation {
             runtime: Handle::current(),
         });
         let held = Some(generation.clone() as Arc<dyn Send + Sync>);
-        let state = GatewayState::new(Settings { held, metrics: metrics.gateway(), ..settings })?;
-        tokio::spawn(with_caller(Caller::Refresh, Keeper::run(Arc::downgrade(&generation.keeper))));
+        let state = GatewayState::new(Settings { held, audit, metrics: metrics.gateway(), ..settings })?;
+        tokio::spawn(Keeper::run(Arc::downgrade(&generation.keeper)));
         Ok((generation, state))
     }
 

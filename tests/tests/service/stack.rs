@@ -6,7 +6,7 @@ use keyway::{
     config::{AccessMode, AuditSettings, RetrySettings, ServiceSettings},
     service::{
         AccessPolicy, AuditLog, CacheState, Caller, Metrics, Stack, StackSettings, breaker::BreakerState,
-        with_caller,
+        metrics::Counter, with_caller,
     },
 };
 use keyway_plugin_api::{DeleteRequest, ErrorKind, WriteRequest};
@@ -74,7 +74,8 @@ async fn a_write_that_the_breaker_refused_leaves_the_value_in_place() {
 async fn no_value_shows_in_audit_log_metrics_status_or_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
-    let log = AuditLog::open(&AuditSettings { path: path.clone(), required: false }).unwrap();
+    let log =
+        AuditLog::open(&AuditSettings { path: path.clone(), required: false }, Counter::default()).unwrap();
     let (manager, metrics) = (Scripted::with("a", CANARY), Metrics::new());
     let stack = stack(&manager, &metrics, Some(log.clone()));
     let all = stack.manager();

@@ -288,6 +288,17 @@ fn unresolved(reference: &Reference, asked: Vec<Answer>) -> ResolveError {
     ResolveError { reference: reference.clone(), asked }
 }
 
+impl Source {
+    /// In one word: the manager's name, `environment` or `oidc`.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Manager { name } => name,
+            Source::Environment { .. } => "environment",
+            Source::Oidc => "oidc",
+        }
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
