@@ -14,6 +14,7 @@ use crate::{
         self, LoadError, LoadReport, OpenError, PluginSpec,
         verify::{FileHash, Require, TrustPolicy},
     },
+    redact,
     service::{
         AccessPolicy, AuditLog, Chain, Member, Metrics, Replicas, Stack, StackSettings, audit::AuditError,
         limit::Limit, metrics::Reading,
@@ -336,5 +337,6 @@ async fn answer(
             absent,
         })?,
     };
+    redact::learn_for_good(&value);
     value.expose_str().map(str::to_owned).map_err(failed)
 }

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use keyway_plugin_api::{Secret, async_trait};
 use tokio::{sync::Mutex, time::Instant};
 
+use crate::redact;
+
 /// How long a value that was refused by its user is not asked for again.
 const FORCED_REFRESH_PAUSE: Duration = Duration::from_secs(30);
 
@@ -93,6 +95,7 @@ impl SecretHandle {
 
     /// As [`SecretHandle::publish`], for a value that `origin` had.
     pub fn publish_from(&self, value: Arc<Secret>, origin: Option<Arc<str>>, overlap: Duration) -> bool {
+        redact::learn(&value);
         let mut changed = false;
         self.state.rcu(|state| {
             let same = state.current.as_ref().filter(|now| now.value.expose_bytes() == value.expose_bytes());

@@ -56,8 +56,10 @@ async fn a_refresh_in_the_background_has_its_own_name() {
     let config = store.config(Settings { ttl_ms: 1000, ..Settings::default() });
     store.replace("config.yaml", &config.replace("keyway:\n", "keyway:\n  audit: {path: audit.log}\n"));
     let _serving = store.serve();
-    until("a refresh is logged", async || callers(&lines(&store), "manager_call").contains(&"refresh".into()))
-        .await;
+    until("a refresh is logged", async || {
+        callers(&lines(&store), "manager_call").contains(&"refresh".into())
+    })
+    .await;
     assert!(!callers(&lines(&store), "handed_out").contains(&"unknown".into()));
 }
 
