@@ -171,6 +171,15 @@ impl Slot {
         self.forget(&mut inner);
     }
 
+    /// Drops what may not be served any more.
+    pub(super) fn expire(&self, now: Tick) {
+        let mut inner = self.lock();
+        inner.previous.take_if(|previous| now >= previous.until);
+        if self.known.load().as_ref().is_some_and(|known| now >= known.stale_until) {
+            self.known.store(None);
+        }
+    }
+
     /// The value before the last change, inside its overlap.
     pub(super) fn previous(&self, now: Tick) -> Option<Arc<Secret>> {
         let mut inner = self.lock();
