@@ -9,7 +9,7 @@ use keyway_plugin_api::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(crate = "keyway_plugin_api::serde", deny_unknown_fields)]
 #[schemars(crate = "keyway_plugin_api::schemars")]
-pub struct Config {
+pub(crate) struct Config {
     /// What it repeats.
     pub token: String,
     /// Whether it refuses to start.
@@ -18,7 +18,7 @@ pub struct Config {
 }
 
 /// Fails with everything, and says with what.
-pub struct Echo(String);
+pub(crate) struct Echo(String);
 
 impl ManagerType for Echo {
     type Config = Config;
