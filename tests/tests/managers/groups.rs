@@ -100,6 +100,25 @@ async fn a_managers_own_settings_come_from_another_manager_and_then_from_the_env
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manager_whose_settings_are_out_of_reach_comes_later_where_that_is_allowed() {
+    let place = Place::with_plugins(&["keyway-plugin-file", "keyway-plugin-exec"]).unwrap();
+    let config = place.config("vault", TOKEN_FROM_FILES).unwrap();
+    let managers = registry::load_degraded(&config, &Metrics::new()).await.unwrap().unwrap();
+    assert_eq!(read(&*managers.bare, "key").await, Err(ErrorKind::Unavailable));
+    assert_eq!(managers.reports.len(), 2);
+    fs::create_dir(place.path("files")).unwrap();
+    fs::write(place.path("files/VAULT_TOKEN"), "token-from-a-file\n").unwrap();
+    let there = async {
+        while read(&*managers.bare, "key").await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), there).await.unwrap();
+    assert_eq!(read(&*managers.bare, "key").await.unwrap(), "token-from-a-file from-the-environment");
+    managers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_member_that_cannot_be_loaded_ends_the_others() {
     let (place, _) = two_folders("us", "").unwrap();
     let broken = "\n    bad: {plugin: keyway_file.FileSecretManager, config: {directory: relative}}\n    all: {chain: [us, bad]}\n";
