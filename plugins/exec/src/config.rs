@@ -35,6 +35,10 @@ pub struct Config {
     /// The user name under which a secret is stored (`docker` only).
     #[serde(default = "default_username")]
     pub username: String,
+    /// Whether what the program writes to standard error is logged, at debug level. Only for a program that never
+    /// prints a value: nothing is cut out.
+    #[serde(default)]
+    pub log_stderr: bool,
 }
 
 /// How a provider program is asked.
@@ -72,6 +76,7 @@ impl Config {
             env: BTreeMap::new(),
             not_found: NotFound::default(),
             username: default_username(),
+            log_stderr: false,
         }
     }
 
