@@ -36,8 +36,10 @@ impl Verdict {
         if run.status.success() {
             return Ok(run);
         }
-        let absent = run.status.code().is_some_and(|code| self.exit_codes.contains(&code))
-            || self.messages.iter().any(|message| printed(&run, message));
+        // A program that was killed has not come to the end of what it had to say.
+        let absent = run.status.code().is_some_and(|code| {
+            self.exit_codes.contains(&code) || self.messages.iter().any(|message| printed(&run, message))
+        });
         if absent {
             return Err(Error::not_found(about));
         }
