@@ -6,6 +6,7 @@ pub mod config;
 pub mod gateway;
 pub mod loader;
 pub mod local_api;
+pub mod redact;
 pub mod registry;
 pub mod service;
 pub mod startup;

@@ -106,6 +106,10 @@ typedef struct keyway_completion_v1 {
 
 #define KEYWAY_RESULT_BINARY 1u /* flags_optional: the value is not text */
 
+/* A vendor_code, with KEYWAY_INTERNAL: this instance is of no use any more, and so answers every operation. The host makes
+ * another one, first at once and then with growing pauses; it ends this one when the other is there. */
+#define KEYWAY_INSTANCE_LOST "KEYWAY_INSTANCE_LOST"
+
 /* Borrowed by the host until `complete` returns; it copies what it keeps. Zero a struct, then set what applies. */
 typedef struct keyway_result_v1 {
   uint32_t struct_size;
@@ -119,7 +123,7 @@ typedef struct keyway_result_v1 {
   keyway_str_v1 lease_id;    /* the lease under which it was handed out; as version */
   uint64_t retry_after_ms;   /* error: how long to wait before the next try, in milliseconds; 0: not said */
   keyway_str_v1 message;     /* error: for the operator's log; holds no secret */
-  keyway_str_v1 vendor_code; /* error: the vendor's own code, "AccessDeniedException" for example */
+  keyway_str_v1 vendor_code; /* error: the vendor's own code, "AccessDeniedException" for example; KEYWAY_INSTANCE_LOST */
 } keyway_result_v1;
 
 /* ---- what an operation is asked; each borrowed until the function returns ------------------------------- */

@@ -32,6 +32,12 @@ pub const LOG_DEBUG: u32 = 4;
 pub const LOG_TRACE: u32 = 5;
 /// `KEYWAY_EXT_LIST_V1`
 pub const EXT_LIST: &str = "keyway.list/1";
+/// `KEYWAY_INSTANCE_LOST`: the vendor code with which an instance says, beside [`ErrorKind::Internal`], that it is of no use
+/// any more and that the host should make another one. [`export_plugin!`] sets it after a panic.
+///
+/// [`ErrorKind::Internal`]: crate::ErrorKind::Internal
+/// [`export_plugin!`]: crate::export_plugin!
+pub const INSTANCE_LOST: &str = "KEYWAY_INSTANCE_LOST";
 
 /// An instance of a manager type: the plugin's own, opaque to the host.
 #[repr(C)]

@@ -74,7 +74,8 @@
 //! - [`SecretManager::sync_read_secret`] may block: the host calls it on a pool of at most eight threads for each instance.
 //! - The deadline is the host's. It answers its caller when `timeout` has passed and drops the operation's future, so that what
 //!   must not be left half done belongs into a task of its own.
-//! - A panic stays inside the plugin: the operation ends with [`ErrorKind::Internal`], and so does every later one of that instance.
+//! - A panic stays inside the plugin: the operation ends with [`ErrorKind::Internal`], and so does every later one of that
+//!   instance. The host makes another instance and drops this one; [`abi::INSTANCE_LOST`] is how it learns of it.
 //! - [`SecretManager::shutdown`] comes last, before the instance is dropped. The library stays loaded until the process ends.
 //! - What the plugin traces with `tracing` goes into the host's log; so does the place of a panic, but not its message.
 //!

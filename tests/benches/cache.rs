@@ -1,5 +1,5 @@
 //! What the cache before a manager costs: a read that hits, one call for a thousand waiters, a start with 100,000
-//! references, and the memory of a million entries.
+//! references through all layers, and the memory of a million entries.
 //!
 //! `cargo bench -p keyway-tests --bench cache`; the memory is printed first.
 
@@ -12,7 +12,10 @@
 use std::{
     fs,
     hint::black_box,
-    sync::{Arc, Barrier},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,10 +24,14 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use keyway::{
     config::{AccessMode, CacheSettings, Env, OnError, Reference},
-    service::{Cache, Metrics, Policy, Resolver, Stack, StackSettings, metrics::CacheMetrics},
+    service::{
+        Cache, Freshness, Keeper, Metrics, Policy, Resolver, SecretHandle, Stack, StackSettings,
+        limit::Limit, metrics::CacheMetrics,
+    },
 };
 use keyway_plugin_api::{OptionalParams, ReadRequest, Result, Secret, SecretManager};
-use tokio::runtime::Runtime;
+use keyway_tests::{build, plugin};
+use tokio::{runtime::Runtime, sync::Notify};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const VALUE: &str = "sk-test-not-a-key-sk-test-not-a-key";
@@ -44,9 +51,25 @@ fn runtime() -> Runtime {
 }
 
 fn cache(runtime: &Runtime, max_entries: u64) -> Cache {
+    cache_of(runtime, Arc::new(Instantly), max_entries)
+}
+
+fn cache_of(runtime: &Runtime, manager: Arc<dyn SecretManager>, max_entries: u64) -> Cache {
     let _entered = runtime.enter();
     let settings = CacheSettings { max_entries, ..CacheSettings::default() };
-    Cache::new(Arc::new(Instantly), settings, TIMEOUT, CacheMetrics::default())
+    Cache::new(manager, settings, TIMEOUT, CacheMetrics::default())
+}
+
+/// All layers before a manager; must be called inside a runtime.
+fn stack_of(manager: Arc<dyn SecretManager>) -> Stack {
+    let settings = StackSettings {
+        name: "vault".to_owned(),
+        timeout: TIMEOUT,
+        max_in_flight: 64,
+        access: Default::default(),
+        service: Default::default(),
+    };
+    Stack::new(manager, settings, &Metrics::new(), None)
 }
 
 fn request(index: usize) -> ReadRequest {
@@ -82,20 +105,13 @@ fn read_hit(criterion: &mut Criterion) {
         };
         bench.iter_custom(|times| two_threads(times, read));
     });
-    let stack = {
-        let _entered = runtime.enter();
-        let settings = StackSettings {
-            name: "vault".to_owned(),
-            timeout: TIMEOUT,
-            max_in_flight: 64,
-            access: Default::default(),
-            service: Default::default(),
-        };
-        Stack::new(Arc::new(Instantly), settings, &Metrics::new(), None)
-    };
-    runtime.block_on(stack.read(&requests[0])).unwrap();
+    let manager = runtime.block_on(async { stack_of(Arc::new(Instantly)).manager() });
+    runtime.block_on(manager.async_read_secret(&requests[0])).unwrap();
     criterion.bench_function("read through all layers, 1 thread", |bench| {
-        bench.iter(|| black_box(futures_util::FutureExt::now_or_never(stack.read(&requests[0]))));
+        bench.iter(|| {
+            let read = manager.async_read_secret(&requests[0]);
+            black_box(futures_util::FutureExt::now_or_never(read))
+        });
     });
 }
 
@@ -141,23 +157,62 @@ fn two_threads(times: u64, read: impl Fn(usize, u64) + Sync) -> Duration {
     })
 }
 
+/// Answers when it is let, and counts its calls.
+#[derive(Default)]
+struct Gated {
+    gate: Notify,
+    calls: AtomicU64,
+}
+
+#[async_trait]
+impl SecretManager for Gated {
+    async fn async_read_secret(&self, _: &ReadRequest) -> Result<Secret> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.gate.notified().await;
+        Ok(Secret::from(VALUE))
+    }
+}
+
 fn single_flight(criterion: &mut Criterion) {
     let runtime = runtime();
-    let cache = cache(&runtime, 10_000);
+    let manager = Arc::new(Gated::default());
+    let cache = cache_of(&runtime, manager.clone(), 10_000);
     let request = request(0);
     criterion.bench_function("one call for 1,000 waiters", |bench| {
         bench.iter(|| {
             cache.invalidate(&request.name);
-            runtime.block_on(join_all((0..1000).map(|_| cache.read_cached(&request))))
+            let before = manager.calls.load(Ordering::Relaxed);
+            let waiters = join_all((0..1000).map(|_| cache.read_cached(&request)));
+            let waiters = tokio::task::unconstrained(waiters);
+            // All of them wait before the gate is opened for the one call.
+            let open = async { manager.gate.notify_one() };
+            let (answers, ()) = runtime.block_on(async { tokio::join!(biased; waiters, open) });
+            assert!(answers.iter().all(|answer| answer.is_ok()));
+            assert_eq!(manager.calls.load(Ordering::Relaxed) - before, 1);
         });
     });
 }
 
+/// What a start does between loading the plugin and serving: every reference is read through all layers, past the cache and
+/// into it, and its value is put into the handle that the gateway uses.
 fn start(criterion: &mut Criterion) {
     let runtime = runtime();
-    let references: Vec<Reference> = (0..100_000)
-        .map(|index| Reference::new(format!("os.environ/SECRET_{index}"), Vec::new()).unwrap())
-        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let source = build::repository().join("tests/benches/worker.c");
+    let library = build::c_library(&source, folder.path(), "worker", &["-O2", "-pthread"]).unwrap();
+    let spec = plugin::spec_of("worker", &library, "Inline");
+    let (loaded, _) = runtime.block_on(plugin::load(spec)).unwrap();
+    let mut group = criterion.benchmark_group("start with 100,000 references");
+    group.sample_size(10);
+    let managers: [(_, Arc<dyn SecretManager>); 2] =
+        [("a native manager", Arc::new(Instantly)), ("a C plugin", loaded)];
+    for (what, manager) in managers {
+        group.bench_function(what, |bench| bench.iter(|| runtime.block_on(start_with(manager.clone()))));
+    }
+    group.finish();
+}
+
+async fn start_with(manager: Arc<dyn SecretManager>) {
     let policy = Policy {
         access_mode: AccessMode::ReadOnly,
         hosted_keys: None,
@@ -167,19 +222,17 @@ fn start(criterion: &mut Criterion) {
         timeout: TIMEOUT,
         max_in_flight: 64,
     };
-    let none: [(&str, &str); 0] = [];
-    let env = Env::from_vars(none);
-    let mut group = criterion.benchmark_group("start");
-    group.sample_size(10);
-    group.bench_function("100,000 references resolved through the cache", |bench| {
-        bench.iter(|| {
-            let cache: Arc<dyn SecretManager> = Arc::new(cache(&runtime, 200_000));
-            let resolver = Resolver::new(Some(("vault".to_owned(), cache)), policy.clone(), env.clone());
-            let outcomes = runtime.block_on(resolver.resolve_all(&references));
-            assert!(outcomes.iter().all(|outcome| outcome.result.is_ok()));
-        });
-    });
-    group.finish();
+    let references: Vec<Reference> = (0..100_000)
+        .map(|index| Reference::new(format!("os.environ/SECRET_{index}"), Vec::new()).unwrap())
+        .collect();
+    let limited = Arc::new(Limit::new("vault", manager, TIMEOUT, 64, None));
+    let stack = stack_of(limited);
+    let env = Env::from_vars::<String, Secret>([]);
+    let resolver = Resolver::new(Some(("vault".to_owned(), stack.fresh())), policy, env);
+    let outcomes = resolver.resolve_all(&references).await.into_iter();
+    let kept = outcomes.map(|outcome| (SecretHandle::unresolved(outcome.reference.text()), outcome));
+    let keeper = Keeper::new(resolver, Freshness::default(), kept.collect::<Vec<_>>());
+    assert_eq!(keeper.missing().count(), 0);
 }
 
 fn memory(_: &mut Criterion) {

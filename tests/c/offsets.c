@@ -229,6 +229,7 @@ static void constants(void) {
   NUMBER(KEYWAY_FP_MAGIC);
   NUMBER(KEYWAY_FP_WORDS);
   TEXT(KEYWAY_EXT_LIST_V1);
+  TEXT(KEYWAY_INSTANCE_LOST);
 }
 
 int main(void) {

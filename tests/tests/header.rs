@@ -80,7 +80,8 @@ fn every_constant_of_the_header_has_the_value_of_its_mirror() {
     let capabilities =
         capabilities.iter_names().map(|(name, bit)| (format!("KEYWAY_CAP_{name}"), bit.bits()));
     numbers.extend(capabilities);
-    let texts = BTreeMap::from([("KEYWAY_EXT_LIST_V1".to_owned(), abi::EXT_LIST.to_owned())]);
+    let texts = [("KEYWAY_EXT_LIST_V1", abi::EXT_LIST), ("KEYWAY_INSTANCE_LOST", abi::INSTANCE_LOST)];
+    let texts = BTreeMap::from(texts.map(|(name, text)| (name.to_owned(), text.to_owned())));
 
     let mut declared = declared_constants();
     declared.sort();

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use keyway::loader::LoadedPlugin;
 use keyway_plugin_api::{
     DeleteRequest, Error, ErrorKind, ListRequest, ReadRequest, RotateRequest, SecretManager, WriteRequest,
+    abi,
 };
 use keyway_tests::{
     build,
@@ -38,6 +39,7 @@ async fn operate(manager: &LoadedPlugin, operation: &str, name: &str) -> Result<
 fn assert_contained(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(error.message().contains("panicked"), "{error}");
+    assert_eq!(error.vendor_code(), Some(abi::INSTANCE_LOST));
     assert!(!error.to_string().contains("sk-test-not-a-key-in-a-panic"), "{error}");
 }
 

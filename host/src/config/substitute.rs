@@ -12,6 +12,7 @@ use super::{
     node::{Node, Yaml},
     reference::PREFIX,
 };
+use crate::redact;
 
 /// LiteLLM sets these variables where the environment does not have them; here they are what it falls back to.
 pub(super) fn environment_variables(root: &Node, env: Env) -> Result<Env, Fault> {
@@ -121,5 +122,6 @@ fn look_up(name: &str, env: &Env) -> Result<String, String> {
         format!("environment variable {name} {absent}; this setting is resolved from the environment only, so set it there")
     })?;
     let text = value.expose_str().map_err(|_| format!("environment variable {name} is not UTF-8 text"))?;
+    redact::learn_for_good(&value);
     Ok(text.to_owned())
 }

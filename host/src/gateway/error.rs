@@ -67,6 +67,7 @@ pub(super) enum SecretFault {
     NotAHeader,
     NotText,
     NotAUrl,
+    NotLogged,
 }
 
 impl fmt::Display for SecretFault {
@@ -82,6 +83,10 @@ impl fmt::Display for SecretFault {
             SecretFault::NotText => "is not UTF-8 text; the operator has to store it as text",
             SecretFault::NotAUrl => {
                 "is not an http or https URL of an upstream; the operator has to store one"
+            }
+            SecretFault::NotLogged => {
+                "is not handed out, because its use cannot be written to the audit log; the operator has to repair \
+                 the log"
             }
         })
     }

@@ -23,6 +23,7 @@ use crate::{
         state::GatewayState,
         stream::{self, Limit},
         table::Route,
+        used,
     },
     telemetry::pass_trace_on,
 };
@@ -123,6 +124,10 @@ impl Call<'_> {
         loop {
             let request = deployment
                 .request(self.endpoint, self.body, route.wildcard, self.headers.clone(), credential.as_ref())
+                .inspect_err(unusable)
+                .map_err(Failure::without_secret)?;
+            used::record(self.state, deployment, credential.as_ref())
+                .await
                 .inspect_err(unusable)
                 .map_err(Failure::without_secret)?;
             let (answer, limit) = self.send(deployment, route, request).await?;

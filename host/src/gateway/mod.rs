@@ -15,6 +15,7 @@
 //! | which deployment, how often | `forward.rs`, `table.rs`, `group.rs`, `retry.rs` |
 //! | providers and addresses | `providers.rs`, `target.rs` |
 //! | the request that goes out, the answer that comes back | `outbound.rs`, `params.rs`, `headers.rs`, `stream.rs` |
+//! | which secrets went out, for the audit log | `used.rs` |
 //! | every status and error body | `error.rs` |
 
 mod admin;
@@ -40,6 +41,7 @@ mod stream;
 mod table;
 mod target;
 mod upstream;
+mod used;
 
 pub use self::{
     admin::Admin,

@@ -19,7 +19,7 @@ use crate::{
         table::{RouteError, RouteTable, RouterSettings},
         upstream::{self, Upstream},
     },
-    service::{SecretHandle, metrics::GatewayMetrics},
+    service::{AuditLog, SecretHandle, metrics::GatewayMetrics},
 };
 
 /// The largest request body that is accepted when the configuration says nothing: 50 MiB.
@@ -44,6 +44,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Where requests are counted.
     pub metrics: GatewayMetrics,
+    /// Where it is written which secret was put on which request.
+    pub audit: Option<AuditLog>,
     /// What must live as long as any request that was accepted under this state.
     pub held: Option<Arc<dyn Send + Sync>>,
 }
@@ -59,6 +61,7 @@ impl Settings {
             health: None,
             drain: DEFAULT_DRAIN,
             metrics: GatewayMetrics::default(),
+            audit: None,
             held: None,
         }
     }
@@ -125,6 +128,7 @@ pub struct GatewayState {
     pub(super) health: Health,
     pub(super) drain: Duration,
     pub(super) metrics: GatewayMetrics,
+    pub(super) audit: Option<AuditLog>,
     _held: Option<Arc<dyn Send + Sync>>,
 }
 
@@ -134,7 +138,8 @@ impl GatewayState {
     /// # Errors
     /// When aliases or fallbacks lead nowhere, or when TLS is needed and has no roots.
     pub fn new(settings: Settings) -> Result<Arc<Self>, GatewayStateError> {
-        let Settings { master_key, deployments, router, max_body, health, drain, metrics, held } = settings;
+        let Settings { master_key, deployments, router, max_body, health, drain, metrics, audit, held } =
+            settings;
         let table = RouteTable::new(deployments, &router)?;
         let needs_tls = table.deployments().any(|deployment| deployment.target.is_tls());
         let upstream = upstream::client(needs_tls).map_err(GatewayStateError::CaCertificates)?;
@@ -148,6 +153,7 @@ impl GatewayState {
             max_body,
             drain,
             metrics,
+            audit,
             _held: held,
         }))
     }

@@ -99,6 +99,15 @@ impl Target {
             Target::PerRequest { base: Text::Secret(handle), .. } => handle.reference(),
         }
     }
+
+    /// What the address is made from besides the configuration.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Arc<SecretHandle>> {
+        let texts = match self {
+            Target::Fixed(_) => [None, None],
+            Target::PerRequest { base, api_version, .. } => [Some(base), Some(api_version)],
+        };
+        texts.into_iter().flatten().filter_map(Text::handle)
+    }
 }
 
 impl Text {

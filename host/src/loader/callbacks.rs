@@ -15,9 +15,12 @@ use keyway_plugin_api::{
 use tracing::{debug, error, info, trace, warn};
 
 use super::slots::{self, Outcome};
+use crate::redact::redact;
 
 /// The longest text of a plugin's that is kept, in bytes.
 const MAX_TEXT: usize = 4096;
+/// The longest text of a plugin's that is looked at, so that a secret at the cut is found whole.
+const MAX_SEARCHED: usize = 16 * MAX_TEXT;
 
 /// A completion that ends in the slot of `id`.
 pub(super) fn completion(id: u64) -> abi::Completion {
@@ -78,18 +81,18 @@ unsafe fn bytes<'a>(ptr: *const u8, len: usize) -> Option<&'a [u8]> {
     }
 }
 
-/// Copies a text of a plugin's for logs and errors: what is not UTF-8 is replaced, and it is cut.
+/// Copies a text of a plugin's for logs and errors: what is not UTF-8 is replaced, known secrets are taken out, and it is
+/// cut.
 ///
 /// # Safety
 /// As [`bytes`], for any length.
 pub(super) unsafe fn text(str: abi::Str) -> String {
     // SAFETY: the length is cut; the caller vouches for the rest.
-    let bytes = unsafe { bytes(str.ptr, str.len.min(MAX_TEXT)) }.unwrap_or_default();
-    let shown = |c: char| !c.is_control() || c == '\t';
-    match std::str::from_utf8(bytes) {
-        Ok(text) if text.chars().all(shown) => text.to_owned(),
-        _ => String::from_utf8_lossy(bytes).replace(|c: char| !shown(c), " "),
-    }
+    let bytes = unsafe { bytes(str.ptr, str.len.min(MAX_SEARCHED)) }.unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes);
+    let mut clean = redact(&text).replace(|c: char| c.is_control() && c != '\t', " ");
+    clean.truncate(clean.floor_char_boundary(MAX_TEXT));
+    clean
 }
 
 /// # Safety

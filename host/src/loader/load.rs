@@ -10,8 +10,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     LoadedPlugin, OpenError, Verified,
     client::Limits,
+    handshake::{ManagerType, Plugin},
     locate::{self, LocateError, PluginReference, ReferenceError},
-    open::{self, Turn},
+    open::{self as library, Turn},
     verify::{self, FileHash, TrustPolicy, VerifiedFile, VerifyError},
 };
 
@@ -27,7 +28,7 @@ pub struct PluginSpec {
     pub config_dir: PathBuf,
     /// Where to look beside it, in order.
     pub plugin_dirs: Vec<PathBuf>,
-    /// The JSON object that the plugin is given.
+    /// The JSON object that [`load`] gives to the plugin; [`open`] does not look at it.
     pub config: Value,
     /// What the file must show before it is loaded.
     pub trust: TrustPolicy,
@@ -133,20 +134,66 @@ pub enum LoadError {
 ///
 /// # Errors
 /// [`LoadError`], whose chain names the setting, its value, each place looked in and the reason.
-pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), LoadError> {
+pub async fn load(mut spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), LoadError> {
+    // Wiped when it has been passed on, or will not be; what `config` was copied from is its owner's affair.
+    let config_json = config_json(&mut spec.config);
+    let (plugin, report) = open(spec).await?;
+    let instance = plugin.create(config_json).await?;
+    let capabilities = instance.capabilities();
+    Ok((instance, LoadReport { capabilities, ..report }))
+}
+
+/// A plugin that was verified and opened: makes instances of one manager type, all of them from the same bytes.
+pub struct OpenPlugin {
+    plugin: &'static Plugin,
+    manager_type: &'static ManagerType,
+    name: String,
+    setting: String,
+    reference: String,
+    limits: Limits,
+}
+
+impl OpenPlugin {
+    /// Makes an instance; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LoadError::Open`] with the plugin's reason.
+    pub async fn instance(&self, mut config: Value) -> Result<Arc<LoadedPlugin>, LoadError> {
+        self.create(config_json(&mut config)).await
+    }
+
+    /// What an instance can do, as far as the type says so.
+    pub fn capabilities(&self) -> Capabilities {
+        self.manager_type.capabilities()
+    }
+
+    async fn create(&self, config: Zeroizing<String>) -> Result<Arc<LoadedPlugin>, LoadError> {
+        let instance =
+            LoadedPlugin::create(self.plugin, self.manager_type, &self.name, config, self.limits).await;
+        instance.map(Arc::new).map_err(|source| LoadError::Open {
+            setting: self.setting.clone(),
+            reference: self.reference.clone(),
+            source: Arc::new(source),
+        })
+    }
+}
+
+/// Finds, verifies and opens a plugin; must be called inside a tokio runtime.
+///
+/// # Errors
+/// As [`load`].
+pub async fn open(spec: PluginSpec) -> Result<(OpenPlugin, LoadReport), LoadError> {
     let PluginSpec {
         name,
         reference,
         setting,
         config_dir,
         plugin_dirs,
-        mut config,
+        config: _,
         trust,
         timeout,
         max_in_flight,
     } = spec;
-    // Wiped when it has been passed on, or will not be; what `config` was copied from is its owner's affair.
-    let config_json = config_json(&mut config);
     let parsed: PluginReference =
         reference.parse().map_err(|source| LoadError::Reference { setting: setting.clone(), source })?;
     let located = locate::locate(&parsed, &setting, &config_dir, &plugin_dirs)?;
@@ -168,12 +215,9 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
     let plugin = open_apart(file, turn, limit).await.map_err(unusable)?;
 
     let manager_type = plugin.manager_type(located.type_name.as_deref()).map_err(in_setting)?;
-    let limits = Limits { timeout, max_in_flight };
-    let instance = LoadedPlugin::create(plugin, manager_type, &name, config_json, limits);
-    let instance = instance.await.map_err(in_setting)?;
     let passed_over = located.passed_over.iter().map(|file| format!("passed over {file}"));
     let report = LoadReport {
-        name,
+        name: name.clone(),
         path: located.path,
         copy,
         sha256,
@@ -186,10 +230,11 @@ pub async fn load(spec: PluginSpec) -> Result<(Arc<LoadedPlugin>, LoadReport), L
         type_name: manager_type.name.clone(),
         description: manager_type.description.clone(),
         config_schema: manager_type.config_schema.clone(),
-        capabilities: instance.capabilities(),
+        capabilities: manager_type.capabilities(),
         warnings: passed_over.chain(file_warnings).collect(),
     };
-    Ok((Arc::new(instance), report))
+    let limits = Limits { timeout, max_in_flight };
+    Ok((OpenPlugin { plugin, manager_type, name, setting, reference, limits }, report))
 }
 
 /// The configuration as one text that is wiped when it goes, and overwrites the values that it was made of.
@@ -229,11 +274,11 @@ fn wipe(value: &mut Value) {
 const SHORTEST_OPENING: Duration = Duration::from_secs(2);
 
 /// Opens the library on a thread of its own, since one whose constructors hang never gives it back.
-async fn open_apart(file: VerifiedFile, turn: Turn, limit: Duration) -> open::Answer {
+async fn open_apart(file: VerifiedFile, turn: Turn, limit: Duration) -> library::Answer {
     let (sender, receiver) = oneshot::channel();
     let path = file.path.clone();
     let begun = thread::Builder::new().name("keyway-open".to_owned()).spawn(move || {
-        let _ = sender.send(open::open(file, turn));
+        let _ = sender.send(library::open(file, turn));
     });
     if begun.is_err() {
         return Err(Arc::new(OpenError::Ended));

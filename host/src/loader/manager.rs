@@ -14,6 +14,7 @@ use super::{
     slots::Outcome,
     wait::block_on,
 };
+use crate::redact;
 
 #[async_trait]
 impl SecretManager for LoadedPlugin {
@@ -37,6 +38,7 @@ impl SecretManager for LoadedPlugin {
 
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
         check_len(&request.value)?;
+        let _known = redact::learn_copy(&request.value);
         let tags = request.tags.as_ref().map(ToString::to_string).unwrap_or_default();
         let begin = |instance: &Instance, id, timeout_ms| {
             let raw = abi::WriteRequest {
@@ -77,6 +79,7 @@ impl SecretManager for LoadedPlugin {
             return rotate_by_writing(self, request).await;
         }
         check_len(&request.value)?;
+        let _known = redact::learn_copy(&request.value);
         let tags = request.tags.as_ref().map(ToString::to_string).unwrap_or_default();
         let begin = |instance: &Instance, id, timeout_ms| {
             let raw = abi::RotateRequest {

@@ -33,6 +33,6 @@ pub use self::{
     client::{Faults, LoadedPlugin},
     error::OpenError,
     layout::{LayoutError, Verified, compare_fingerprint},
-    load::{LoadError, LoadReport, PluginSpec, load},
+    load::{LoadError, LoadReport, OpenPlugin, PluginSpec, load, open},
     slots::unowned_completions,
 };

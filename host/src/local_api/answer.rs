@@ -11,6 +11,7 @@ use hyper::{
 use keyway_plugin_api::Secret;
 
 use super::{Grants, access::Refusal};
+use crate::service::{Caller, with_caller};
 
 /// What the path of a secret begins with.
 const SECRET: &str = "/v1/secret/";
@@ -58,7 +59,8 @@ pub(super) async fn answer<B: Body>(
         (None, _) => (String::new(), Err(Refusal::InvalidName)),
         (Some(name), None) => (name, Err(Refusal::NotAllowed)),
         (Some(name), Some(access)) => {
-            let read = access.read(peer.uid, &name).await;
+            let reader = Caller::Named(format!("uid:{}", peer.uid).into());
+            let read = with_caller(reader, access.read(peer.uid, &name)).await;
             (name, read)
         }
     };

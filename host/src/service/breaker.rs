@@ -23,7 +23,7 @@ pub struct Breaker {
     inner: Arc<dyn SecretManager>,
     failures: u32,
     cooldown: Duration,
-    state: Mutex<State>,
+    watch: Mutex<Watch>,
 }
 
 /// Whether calls go through.
@@ -35,6 +35,12 @@ pub enum BreakerState {
     Open,
     /// One call goes through, to see whether the manager works again.
     Probing,
+}
+
+struct Watch {
+    state: State,
+    /// What the manager said when it failed last, for those who are refused because of it.
+    last_failure: String,
 }
 
 #[derive(Clone, Copy)]
@@ -58,21 +64,21 @@ impl Breaker {
         failures: u32,
         cooldown: Duration,
     ) -> Self {
-        let state = Mutex::new(State::Closed { failures: 0 });
-        Self { manager: manager.into(), inner, failures: failures.max(1), cooldown, state }
+        let watch = Watch { state: State::Closed { failures: 0 }, last_failure: String::new() };
+        Self { manager: manager.into(), inner, failures: failures.max(1), cooldown, watch: Mutex::new(watch) }
     }
 
     /// Whether calls go through now.
     pub fn state(&self) -> BreakerState {
-        match *self.lock() {
+        match self.lock().state {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::Probing => BreakerState::Probing,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn guard<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
@@ -83,22 +89,30 @@ impl Breaker {
     }
 
     fn admit(&self) -> Result<Pass<'_>> {
-        let mut state = self.lock();
+        let mut watch = self.lock();
         let now = Instant::now();
-        let left = match *state {
+        let left = match watch.state {
             State::Closed { .. } => return Ok(Pass { breaker: self, probe: false }),
             State::Open { until } if now >= until => {
-                *state = State::Probing;
+                watch.state = State::Probing;
                 return Ok(Pass { breaker: self, probe: true });
             }
             State::Open { until } => until - now,
             State::Probing => Duration::ZERO,
         };
-        drop(state);
+        let last = &watch.last_failure;
         let manager = &self.manager;
         let message = match left {
-            Duration::ZERO => format!("{manager} kept failing; one call finds out whether it works again"),
-            left => format!("{manager} kept failing and is left alone for another {left:?}"),
+            Duration::ZERO => {
+                format!(
+                    "{manager} kept failing, at last with: {last}; one call finds out whether it works again"
+                )
+            }
+            left => {
+                format!(
+                    "{manager} kept failing, at last with: {last}; it is left alone for another {left:.1?}"
+                )
+            }
         };
         Err(not_sent(Error::unavailable(message).with_retry_after(left)))
     }
@@ -110,13 +124,18 @@ impl Pass<'_> {
             return; // a layer further in refused: that says nothing about the manager, and a probe is still due
         }
         let breaker = self.breaker;
-        let failed = error.is_some_and(|error| is_outage(error.kind()));
-        let mut state = breaker.lock();
+        let failure = error.filter(|error| is_outage(error.kind()));
+        let failed = failure.is_some();
+        let mut watch = breaker.lock();
+        if let Some(failure) = failure {
+            watch.last_failure = failure.to_string();
+        }
         let open = State::Open { until: Instant::now() + breaker.cooldown };
-        let next = match *state {
+        let next = match watch.state {
             State::Probing if self.probe && failed => open,
             State::Closed { failures } if failed && failures + 1 >= breaker.failures => {
-                tracing::warn!(manager = breaker.manager, "the manager keeps failing and is left alone");
+                let (manager, error) = (&breaker.manager, &watch.last_failure);
+                tracing::warn!(manager, error, "the manager keeps failing and is left alone");
                 open
             }
             State::Closed { failures } if failed => State::Closed { failures: failures + 1 },
@@ -128,7 +147,8 @@ impl Pass<'_> {
                 State::Closed { failures: 0 }
             }
         };
-        *state = next;
+        watch.state = next;
+        drop(watch);
         self.probe = false;
     }
 }
@@ -139,9 +159,9 @@ impl Drop for Pass<'_> {
         if !self.probe {
             return;
         }
-        let mut state = self.breaker.lock();
-        if matches!(*state, State::Probing) {
-            *state = State::Open { until: Instant::now() };
+        let mut watch = self.breaker.lock();
+        if matches!(watch.state, State::Probing) {
+            watch.state = State::Open { until: Instant::now() };
         }
     }
 }

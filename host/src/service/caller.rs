@@ -15,6 +15,8 @@ pub enum Caller {
     Cli,
     /// The gateway, on nobody's behalf in particular.
     Gateway,
+    /// A caller of the gateway who presented the master key.
+    MasterKey,
     /// The owner of a virtual key, by the key's alias.
     Key(Arc<str>),
     /// Anybody else, by a name such as that of the user behind a local connection.
@@ -68,6 +70,7 @@ impl fmt::Display for Caller {
             Caller::Refresh => f.write_str("refresh"),
             Caller::Cli => f.write_str("cli"),
             Caller::Gateway => f.write_str("gateway"),
+            Caller::MasterKey => f.write_str("master_key"),
             Caller::Key(alias) => write!(f, "key:{alias}"),
             Caller::Named(name) => f.write_str(name),
             Caller::Unknown => f.write_str("unknown"),

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use keyway_plugin_api::{Secret, async_trait};
 use tokio::{sync::Mutex, time::Instant};
 
+use crate::redact;
+
 /// How long a value that was refused by its user is not asked for again.
 const FORCED_REFRESH_PAUSE: Duration = Duration::from_secs(30);
 
@@ -39,9 +41,11 @@ pub struct Version {
     pub value: Arc<Secret>,
     /// Begins at 1 and grows with every other value.
     pub generation: u64,
+    /// Who had it: a manager's name, or another source; `None` for what stands in the configuration itself.
+    pub origin: Option<Arc<str>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     current: Option<Version>,
     /// The value before the current one, and until when it may stand in.
@@ -86,19 +90,29 @@ impl SecretHandle {
     /// Makes a value the current one; requests in flight keep the one they took. The value before it may stand in for
     /// `overlap`. Whether the value is another one.
     pub fn publish(&self, value: Arc<Secret>, overlap: Duration) -> bool {
+        self.publish_from(value, None, overlap)
+    }
+
+    /// As [`SecretHandle::publish`], for a value that `origin` had.
+    pub fn publish_from(&self, value: Arc<Secret>, origin: Option<Arc<str>>, overlap: Duration) -> bool {
+        redact::learn(&value);
         let mut changed = false;
         self.state.rcu(|state| {
-            changed =
-                state.current.as_ref().is_none_or(|now| now.value.expose_bytes() != value.expose_bytes());
-            if !changed {
-                return Arc::clone(state);
+            let same = state.current.as_ref().filter(|now| now.value.expose_bytes() == value.expose_bytes());
+            changed = same.is_none();
+            if let Some(same) = same {
+                if same.origin == origin {
+                    return Arc::clone(state);
+                }
+                let current = Some(Version { origin: origin.clone(), ..same.clone() });
+                return Arc::new(State { current, ..State::clone(state) });
             }
             let generation = state.generation + 1;
             let until = Instant::now() + overlap;
             let previous =
                 state.current.clone().filter(|_| !overlap.is_zero()).map(|version| (version, until));
             Arc::new(State {
-                current: Some(Version { value: Arc::clone(&value), generation }),
+                current: Some(Version { value: Arc::clone(&value), generation, origin: origin.clone() }),
                 previous,
                 generation,
             })

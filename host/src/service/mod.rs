@@ -15,6 +15,7 @@ pub mod replicas;
 pub mod resolver;
 pub mod retry;
 pub mod stack;
+pub mod supervised;
 
 mod blocking;
 #[cfg(test)]
@@ -35,4 +36,5 @@ pub use self::{
     replicas::Replicas,
     resolver::{Outcome, Policy, ResolveError, Resolved, Resolver, Source, Unresolved},
     stack::{Stack, StackSettings},
+    supervised::{Factory, Supervised},
 };

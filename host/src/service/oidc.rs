@@ -34,7 +34,11 @@ pub(super) enum OidcReference {
 pub(super) enum OidcError {
     #[error("environment variable {name} {absent}")]
     Variable { name: String, absent: crate::config::Absent },
-    #[error("environment variable {name} does not hold the path of a file")]
+    /// What the variable holds is not repeated: where `env` and `env_path` are confused it is the token itself.
+    #[error(
+        "environment variable {name} does not hold the path of a file that is there; where it holds the token itself, \
+         write oidc/env/{name}"
+    )]
     NotAPath { name: String },
     #[error("the file {} cannot be read", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -68,8 +72,9 @@ impl OidcReference {
             Self::Env(name) => variable(env, name),
             Self::EnvPath(name) => {
                 let path = variable(env, name)?;
-                let path = path.expose_str().map_err(|_| OidcError::NotAPath { name: name.clone() })?;
-                content(Path::new(path))
+                let path =
+                    path.expose_str().ok().map(Path::new).filter(|path| path.symlink_metadata().is_ok());
+                content(path.ok_or_else(|| OidcError::NotAPath { name: name.clone() })?)
             }
             Self::Other(provider) => Err(OidcError::Provider(provider.clone())),
         }
@@ -191,6 +196,8 @@ mod tests {
         let elsewhere = Path::new("/nowhere");
         assert_eq!(read("oidc/env/TOKEN", &env, elsewhere).as_deref(), Ok(&b"direct"[..]));
         assert_eq!(read("oidc/env_path/TOKEN_FILE", &env, elsewhere).as_deref(), Ok(&b"from a file"[..]));
+        let confused = read("oidc/env_path/TOKEN", &env, elsewhere).unwrap_err();
+        assert!(confused.contains("TOKEN does not hold the path of a file") && !confused.contains("direct"));
         assert_eq!(
             read("oidc/env/NONE", &env, elsewhere).unwrap_err(),
             "environment variable NONE is not set"

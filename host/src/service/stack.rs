@@ -12,18 +12,14 @@
 //! manager
 //! ```
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use keyway_plugin_api::{Error, ReadRequest, Result, SecretManager};
+use keyway_plugin_api::SecretManager;
 
 use super::{
-    audit::{AuditLog, Audited, Event, Happening},
+    audit::{AuditLog, Audited, Happening},
     breaker::{Breaker, BreakerState},
-    cache::{Cache, Cached, FreshReads},
-    caller::current_caller,
+    cache::{Cache, FreshReads},
     limit::Limit,
     metrics::{Metered, Metrics, Reading},
     policy::{AccessPolicy, Guarded},
@@ -36,10 +32,8 @@ pub struct Stack {
     manager: Arc<dyn SecretManager>,
     fresh: Arc<dyn SecretManager>,
     name: String,
-    policy: Arc<AccessPolicy>,
     cache: Cache,
     breaker: Arc<Breaker>,
-    audit: Option<AuditLog>,
 }
 
 /// How a manager is wrapped.
@@ -79,9 +73,9 @@ impl Stack {
         let cache = Cache::new(retried, service.cache, timeout, metrics.cache(&name));
         let guarded = Arc::new(Guarded::new(Arc::new(cache.clone()), Arc::clone(&policy)));
         let manager = audited(guarded, Happening::HandedOut);
-        let guarded = Arc::new(Guarded::new(Arc::new(FreshReads(cache.clone())), Arc::clone(&policy)));
+        let guarded = Arc::new(Guarded::new(Arc::new(FreshReads(cache.clone())), policy));
         let fresh = audited(guarded, Happening::HandedOut);
-        let stack = Self { manager, fresh, name, policy, cache, breaker, audit };
+        let stack = Self { manager, fresh, name, cache, breaker };
         stack.show(metrics);
         stack
     }
@@ -94,32 +88,6 @@ impl Stack {
     /// The same for reads that must not be answered from the cache, by those who keep the values themselves.
     pub fn fresh(&self) -> Arc<dyn SecretManager> {
         Arc::clone(&self.fresh)
-    }
-
-    /// Reads a secret through policy, cache and audit log without copying its value.
-    ///
-    /// # Errors
-    /// As [`Cache::read_cached`]; DENIED by the policy; UNAVAILABLE when the audit log is required and cannot be written.
-    pub async fn read(&self, request: &ReadRequest) -> Result<Cached> {
-        let Some(log) = &self.audit else {
-            return self.read_unlogged(request).await;
-        };
-        let start = Instant::now();
-        let answer = self.read_unlogged(request).await;
-        let (cached, error) = (answer.as_ref().ok(), answer.as_ref().err());
-        let event = Event {
-            event: Happening::HandedOut,
-            caller: current_caller(),
-            operation: "read",
-            manager: &self.name,
-            name: &request.name,
-            outcome: error.map_or("OK", |error: &Error| error.kind().as_str()),
-            latency: start.elapsed(),
-            cache: cached.map(|cached| cached.state.as_str()),
-            generation: cached.map(|cached| cached.generation),
-        };
-        log.record(&event).await?;
-        answer
     }
 
     /// The cache, to refresh, invalidate or show.
@@ -135,11 +103,6 @@ impl Stack {
     /// The manager's name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    async fn read_unlogged(&self, request: &ReadRequest) -> Result<Cached> {
-        self.policy.check_read(&request.name)?;
-        self.cache.read_cached(request).await
     }
 
     /// Lets the metrics ask for the state of breaker and cache for as long as this stack lives.

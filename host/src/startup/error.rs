@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyway_plugin_api::Error;
+
 use crate::{
     config::{Config, ConfigError},
     gateway::{DeploymentError, GatewayStateError},
@@ -52,7 +54,7 @@ pub enum StartError {
         manager: String,
         /// What it said.
         #[source]
-        source: keyway_plugin_api::Error,
+        source: Error,
     },
     /// The parts do not fit together.
     #[error(transparent)]
@@ -62,6 +64,26 @@ pub enum StartError {
 impl StartError {
     pub(crate) fn no_master_key(config: &Config) -> Self {
         StartError::NoMasterKey { path: config.path.display().to_string() }
+    }
+
+    /// What a client of the gateway may read: a plugin's own words are for the operator's log and terminal, and the class of
+    /// its error stands here.
+    pub(crate) fn for_clients(&self) -> String {
+        let (mut text, mut next) = match self {
+            StartError::Unresolved(unresolved) => (unresolved.without_causes(), None),
+            StartError::OutOfTime { source, .. } => (format!("{self}: {}", source.for_clients()), None),
+            other => (other.to_string(), std::error::Error::source(other)),
+        };
+        while let Some(cause) = next {
+            let plugins =
+                cause.downcast_ref::<Error>().or(cause.downcast_ref::<Box<Error>>().map(|error| &**error));
+            if let Some(error) = plugins {
+                return format!("{text}: it answered {}; the log has its words", error.kind());
+            }
+            text = format!("{text}: {cause}");
+            next = cause.source();
+        }
+        text
     }
 
     /// Whether the configuration is at fault, and not the world that it describes.

@@ -5,7 +5,6 @@ use std::{
     time::Instant,
 };
 
-use keyway_plugin_api::ErrorKind;
 use tokio::runtime::Handle;
 
 use super::{
@@ -14,11 +13,11 @@ use super::{
     missing::{Patience, resolve},
 };
 use crate::{
-    config::Config,
+    config::{Config, OnMissing},
     gateway::{GatewayState, Settings},
-    loader::{LoadError, LoadReport, OpenError},
+    loader::LoadReport,
     local_api::{Access, Grants},
-    registry::{self, Managers, RegistryError},
+    registry::{self, Managers},
     service::{Caller, Freshness, Keeper, Metrics, Outcome, Policy, Resolver, SecretHandle, with_caller},
 };
 
@@ -92,6 +91,7 @@ impl Generation {
             .map(|outcome| (handles.add(&outcome.reference), outcome))
             .collect();
         let keeper = Keeper::new(resolver, freshness(config), kept);
+        let audit = managers.as_ref().and_then(|managers| managers.audit());
         let health = managers.as_ref().map(|managers| managers.stack.manager());
         let settings = assemble::settings(config, &handles, health)?;
         let generation = Arc::new(Generation {
@@ -105,8 +105,8 @@ impl Generation {
             runtime: Handle::current(),
         });
         let held = Some(generation.clone() as Arc<dyn Send + Sync>);
-        let state = GatewayState::new(Settings { held, metrics: metrics.gateway(), ..settings })?;
-        tokio::spawn(with_caller(Caller::Refresh, Keeper::run(Arc::downgrade(&generation.keeper))));
+        let state = GatewayState::new(Settings { held, audit, metrics: metrics.gateway(), ..settings })?;
+        tokio::spawn(Keeper::run(Arc::downgrade(&generation.keeper)));
         Ok((generation, state))
     }
 
@@ -163,19 +163,17 @@ async fn load(
     patience: &mut Patience,
 ) -> Result<Option<Managers>, StartError> {
     loop {
-        let error = match registry::load(config, metrics).await {
+        let loaded = match config.keyway.startup.on_missing {
+            OnMissing::Degraded => registry::load_degraded(config, metrics).await,
+            OnMissing::Fail | OnMissing::Wait => registry::load(config, metrics).await,
+        };
+        let error = match loaded {
             Ok(loaded) => return Ok(loaded),
             Err(error) => error,
         };
-        if !is_outage(&error) {
+        if !error.is_outage() {
             return Err(error.into());
         }
         patience.wait(error.to_string(), error.into()).await?;
     }
-}
-
-fn is_outage(error: &RegistryError) -> bool {
-    let RegistryError::Load(LoadError::Open { source, .. }) = error else { return false };
-    let OpenError::Create { source, .. } = &**source else { return false };
-    matches!(source.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Throttled)
 }

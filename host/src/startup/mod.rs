@@ -125,8 +125,7 @@ impl Running {
     async fn reload(&self, trigger: &'static str) -> Result<(), StartError> {
         let mut number = self.building.lock().await;
         let result = self.build(*number + 1).await;
-        let refusal = result.as_ref().err().map(chain);
-        match &refusal {
+        match result.as_ref().err().map(chain) {
             None => {
                 *number += 1;
                 tracing::info!(trigger, generation = *number, "the configuration was reloaded");
@@ -139,6 +138,7 @@ impl Running {
                 );
             }
         }
+        let refusal = result.as_ref().err().map(StartError::for_clients);
         let reload = Reload { at: Instant::now(), trigger, refusal };
         *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
         result
@@ -216,7 +216,7 @@ impl Admin for Running {
         // On its own: a caller who goes away must not leave half a configuration behind.
         let reloading = tokio::spawn(async move { Running::reload(&running, "admin").await });
         match reloading.await {
-            Ok(result) => result.map_err(|error| chain(&error)),
+            Ok(result) => result.map_err(|error| error.for_clients()),
             Err(error) => Err(format!("the reload was broken off: {error}")),
         }
     }

@@ -42,17 +42,20 @@ impl Health {
     fn poison(&self, panic: Panic) -> Error {
         discard(panic);
         self.poisoned.store(true, Ordering::Relaxed);
-        Error::internal("the plugin panicked; this instance of it is not used any more")
+        lost("the plugin panicked; this instance of it is not used any more")
     }
 
     fn check(&self) -> Result<()> {
         match self.poisoned.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => {
-                Err(Error::internal("the plugin panicked earlier; this instance of it is not used any more"))
-            }
+            true => Err(lost("the plugin panicked earlier; this instance of it is not used any more")),
         }
     }
+}
+
+/// Tells the host that it should make another instance.
+fn lost(message: &str) -> Error {
+    Error::internal(message).with_vendor_code(abi::INSTANCE_LOST)
 }
 
 type Panic = Box<dyn Any + Send>;

@@ -4,6 +4,7 @@
 
 mod check;
 mod config;
+mod echo;
 mod output;
 mod plugin_files;
 mod plugins;

@@ -89,6 +89,57 @@ async fn a_serving_gateway_prints_no_secret_in_any_form() {
     assert!(sent.iter().any(|request| request.authorization() == Some(&format!("Bearer {STORED}"))));
 }
 
+/// Audit log, metrics, status and traces, after refused keys, a reload and one that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_gateway_tells_of_itself_holds_no_secret_in_any_form() {
+    let collector = upstream(Options::default()).await;
+    let upstream = upstream(Options::default()).await;
+    collector.reply_always(Some(Reply::new(200, "")));
+    let folder = folder(&upstream.base());
+    let audited = config(&upstream.base()).replace("keyway:\n", "keyway:\n  audit: {path: audit.log}\n");
+    folder.write("config.yaml", &audited).unwrap();
+    let endpoint = format!("http://{}", collector.address());
+    let keyway = traced(&folder, &SERVE).env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+    let serving = keyway.serve().unwrap();
+    let chat = serving.url("/v1/chat/completions");
+    use_it(&chat, &upstream).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let reload = async || {
+        client
+            .post(serving.url("/keyway/reload"))
+            .bearer_auth(MASTER)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
+    let mut told = vec![reload().await];
+    use_it(&chat, &upstream).await;
+    folder.write("config.yaml", audited.replace("secrets:", "secret:")).unwrap();
+    told.push(reload().await);
+    assert!(told[0].contains("reloaded") && told[1].contains("refused"), "{told:?}");
+    for path in ["/metrics", "/keyway/status"] {
+        let answer = client.get(serving.url(path)).bearer_auth(MASTER).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        told.push(answer.text().await.unwrap());
+    }
+    serving.terminate().unwrap();
+    let ran = serving.wait().unwrap();
+    ran.expect(0, &["stopped"]).unwrap();
+    told.push(ran.stderr);
+    let audit = std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
+    assert!(audit.contains("\"event\":\"used\"") && audit.contains("OPENAI_API_KEY"), "{audit}");
+    told.push(audit);
+    let exports = collector.requests();
+    assert!(exports.iter().any(|export| String::from_utf8_lossy(&export.body).contains("upstream_call")));
+    told.extend(exports.iter().map(|export| String::from_utf8_lossy(&export.body).into_owned()));
+    for text in told {
+        assert_clean("what the gateway tells", &text);
+    }
+}
+
 #[test]
 fn no_command_prints_a_secret_that_it_was_not_asked_for() {
     let folder = folder("http://127.0.0.1:9/v1");

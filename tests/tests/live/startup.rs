@@ -63,6 +63,42 @@ async fn a_degraded_start_refuses_what_lacks_its_secret_until_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_degraded_start_serves_without_its_manager_until_that_can_be_started() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, Settings { startup: "{on_missing: degraded}", ..Settings::default() });
+    store.fail("CREATE", "THROTTLED");
+    let serving = store.serve();
+    serving.said("no instance of the manager could be made", 2).unwrap();
+    let (status, kind, _) = refusal(chat(&serving).await).await;
+    assert_eq!((status, kind.as_str()), (503, "secret_unavailable"));
+    store.work_again("CREATE");
+    until("chats are answered", async || chat(&serving).await.status() == 200).await;
+    until_state(&serving, "OPENAI_API_KEY", "fresh").await;
+    serving.terminate().unwrap();
+    serving.wait().unwrap();
+    assert_eq!((store.happened("create a"), store.happened("shutdown a")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_a_plugin_refuses_ends_the_start_in_every_mode() {
+    let upstream = upstream(Options::default()).await;
+    for startup in ["{}", "{on_missing: wait, deadline: 60s}", "{on_missing: degraded}"] {
+        let store = Store::new(&upstream, Settings { startup, ..Settings::default() });
+        store.fail("CREATE", "INVALID_CONFIG");
+        store.folder.run(&SERVE).unwrap().expect(2, &["keyway.managers.folder", "INVALID_CONFIG"]).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_tells_of_a_manager_that_a_degraded_start_would_do_without() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, Settings { startup: "{on_missing: degraded}", ..Settings::default() });
+    store.fail("CREATE", "UNAVAILABLE");
+    let ran = store.folder.run(&["config", "check", "config.yaml"]).unwrap();
+    ran.expect(1, &["could not be started as folder", "UNAVAILABLE"]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_is_changed_while_the_start_waits_is_used_after_it() {
     let upstream = upstream(Options::default()).await;
     let store = Store::new(&upstream, settings("{on_missing: wait, deadline: 60s}"));

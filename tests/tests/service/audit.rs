@@ -7,6 +7,7 @@ use keyway::{
     service::{
         AuditLog, Caller,
         audit::{Audited, Happening},
+        metrics::Counter,
         with_caller,
     },
 };
@@ -17,7 +18,7 @@ use serde_json::Value;
 use crate::support::{cache_of, request};
 
 fn open(path: &Path, required: bool) -> AuditLog {
-    AuditLog::open(&AuditSettings { path: path.to_owned(), required }).unwrap()
+    AuditLog::open(&AuditSettings { path: path.to_owned(), required }, Counter::default()).unwrap()
 }
 
 fn audited(manager: &Arc<Scripted>, log: &AuditLog) -> Audited {
@@ -96,7 +97,8 @@ async fn after_a_rotation_of_the_file_a_new_one_is_written() {
 async fn a_log_that_cannot_be_opened_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing").join("audit.log");
-    let error = AuditLog::open(&AuditSettings { path, required: false }).map(drop).unwrap_err();
+    let error =
+        AuditLog::open(&AuditSettings { path, required: false }, Counter::default()).map(drop).unwrap_err();
     assert!(error.to_string().contains("missing/audit.log (`keyway.audit.path`)"), "{error}");
 }
 
@@ -119,11 +121,12 @@ async fn without_room_a_required_log_hands_nothing_out_and_changes_nothing() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn without_room_a_log_that_is_not_required_counts_what_it_lost() {
-    let log = open(Path::new("/dev/full"), false);
+    let (settings, lost) = (AuditSettings { path: "/dev/full".into(), required: false }, Counter::default());
+    let log = AuditLog::open(&settings, lost.clone()).unwrap();
     let manager = Scripted::with("a", "one");
     audited(&manager, &log).async_read_secret(&request("a")).await.unwrap();
     log.flush().await;
-    assert!(log.dropped() >= 1);
+    assert!(lost.get() >= 1);
 }
 
 #[tokio::test]

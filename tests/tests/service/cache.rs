@@ -1,13 +1,16 @@
 //! Hits, refreshes, single flight, absence, versions and bounds.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::future::join_all;
 use keyway::{
     config::CacheSettings,
     service::{Cache, CacheState, metrics::CacheMetrics},
 };
-use keyway_plugin_api::{ErrorKind, ReadRequest, SecretManager as _, SecretMetadata};
+use keyway_plugin_api::{ErrorKind, ReadRequest, SecretManager as _, SecretMetadata, WriteRequest};
 use keyway_tests::scripted::Scripted;
 
 use crate::support::{TIMEOUT, cache_of, pass, read, request, seconds, settings, settle, value};
@@ -224,4 +227,27 @@ async fn a_blocking_reader_gets_the_same_answers() {
     assert_eq!(tokio::task::spawn_blocking(read).await.unwrap().unwrap(), 3);
     assert_eq!(value(&cache, "a").await.unwrap(), "one");
     assert_eq!(manager.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_nobody_reads_leaves_memory_when_its_time_is_over() {
+    let manager = Scripted::with("a", "one");
+    let cache = cache_of(&manager);
+    let one = Arc::downgrade(&read(&cache, "a").await.unwrap().value);
+    cache.async_write_secret(&WriteRequest::new("a", "two").unwrap()).await.unwrap();
+    let two = Arc::downgrade(&read(&cache, "a").await.unwrap().value);
+    let calls = manager.calls();
+    for (time, expected) in
+        [(59, [true, true]), (32, [false, true]), (900, [false, true]), (40, [false, false])]
+    {
+        // A step at a time, as the clock of a host goes.
+        for _ in 0..time {
+            pass(seconds(1)).await;
+            settle().await;
+        }
+        let in_memory = [&one, &two].map(|value| value.upgrade().is_some());
+        assert_eq!(in_memory, expected, "after {time} s more");
+    }
+    assert_eq!(manager.calls(), calls, "a value that nobody reads is not refreshed");
+    assert_eq!(value(&cache, "a").await.as_deref(), Ok("two"));
 }

@@ -29,6 +29,18 @@ async fn a_written_value_is_read_without_a_call_and_the_one_before_stays_for_its
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_value_whose_time_is_over_does_not_come_back_as_the_one_before() {
+    let manager = Scripted::with("a", "one");
+    let cache = cache_of(&manager);
+    read(&cache, "a").await.unwrap();
+    pass(seconds(995)).await;
+    settle().await;
+    pass(seconds(6)).await;
+    cache.async_write_secret(&write("two")).await.unwrap();
+    assert!(cache.previous(&request("a")).is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_change_leaves_everything_as_it_is() {
     let manager = Scripted::with("a", "one");
     let cache = cache_of(&manager);

@@ -12,4 +12,5 @@ mod outages;
 mod policy;
 mod retry;
 mod stack;
+mod supervised;
 mod support;

@@ -12,6 +12,7 @@ use super::{AuditLog, Event, Happening};
 use crate::service::{
     blocking::block_on,
     caller::{Seen, current_caller, watching},
+    verdict::not_sent,
 };
 
 /// Logs every operation on its way out; a change also on its way in when the log is required.
@@ -33,6 +34,7 @@ impl Audited {
         Self { manager: manager.into(), inner, log, event }
     }
 
+    /// Logs what changes nothing: that it cannot be logged is not the manager's failure.
     async fn logged<T>(
         &self,
         operation: &'static str,
@@ -41,11 +43,12 @@ impl Audited {
     ) -> Result<T> {
         let start = Instant::now();
         let (answer, seen) = watching(call).await;
-        self.record(operation, name, start, answer.as_ref().err(), seen).await?;
+        self.record(operation, name, start, answer.as_ref().err(), seen).await.map_err(not_sent)?;
         answer
     }
 
-    /// As [`Audited::logged`], but nothing is changed that could not be logged.
+    /// Logs a change; nothing is changed that could not be logged. One that was, and then could not be logged, may have
+    /// been applied, as its error says.
     async fn logged_change<T>(
         &self,
         operation: &'static str,
@@ -54,9 +57,12 @@ impl Audited {
     ) -> Result<T> {
         if self.log.is_required() && self.event == Happening::HandedOut {
             let event = self.event(Happening::Begun, operation, name);
-            self.log.record(&event).await?;
+            self.log.record(&event).await.map_err(not_sent)?;
         }
-        self.logged(operation, name, call).await
+        let start = Instant::now();
+        let (answer, seen) = watching(call).await;
+        self.record(operation, name, start, answer.as_ref().err(), seen).await?;
+        answer
     }
 
     async fn record(

@@ -1,7 +1,7 @@
 //! The audit log: one line of JSON for each call of a manager and for each secret that is handed out.
 //!
-//! A line has `time`, `event` (`manager_call`, `handed_out`, or `begun` before a change when the log is required),
-//! `caller`, `operation`, `manager`, `name`, `outcome` (`OK` or an error's class), `latency_us`, `cache` and
+//! A line has `time`, `event` (`manager_call`, `handed_out`, `used` when the gateway puts a secret on a request, or
+//! `begun` before a change when the log is required), `caller`, `operation`, `manager`, `name`, `outcome` (`OK` or an error's class), `latency_us`, `cache` and
 //! `generation`. Never a value, and never an error's text. Health checks, which touch no secret, are not logged.
 
 mod layer;
@@ -11,10 +11,6 @@ mod writer;
 use std::{
     io,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     thread,
     time::{Duration, SystemTime},
 };
@@ -25,7 +21,10 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::layer::Audited;
 use self::writer::Message;
-use crate::{config::AuditSettings, service::caller::Caller};
+use crate::{
+    config::AuditSettings,
+    service::{caller::Caller, metrics::Counter},
+};
 
 /// How many lines may wait for the disk.
 const QUEUE: usize = 8192;
@@ -35,7 +34,7 @@ const QUEUE: usize = 8192;
 pub struct AuditLog {
     messages: mpsc::Sender<Message>,
     required: bool,
-    dropped: Arc<AtomicU64>,
+    lost: Counter,
 }
 
 /// The log cannot be written from the start.
@@ -43,7 +42,7 @@ pub struct AuditLog {
 pub enum AuditError {
     /// The file cannot be opened.
     #[error(
-        "cannot open the audit log {path} (`keyway.audit.path`) for appending; check that its folder exists and that this user may write there"
+        "cannot open the audit log {path} (`keyway.audit.path`) for appending; check that its folder exists and that this user may write there, also to the file if another user made it"
     )]
     Open {
         /// The file.
@@ -66,6 +65,8 @@ pub enum Happening {
     ManagerCall,
     /// Somebody got a secret, had one changed, or was refused.
     HandedOut,
+    /// The gateway is about to put a secret on a request.
+    Used,
     /// A change is about to be made.
     Begun,
 }
@@ -77,9 +78,9 @@ pub struct Event<'a> {
     pub event: Happening,
     /// On whose behalf.
     pub caller: Caller,
-    /// What was asked for: `read`, `write`, `delete`, `rotate` or `list`.
+    /// What was asked for: `read`, `write`, `delete`, `rotate` or `list`; `request` when it was used.
     pub operation: &'a str,
-    /// Which manager.
+    /// Which manager, or what else a value came from.
     pub manager: &'a str,
     /// Which secret, or the prefix of a list.
     pub name: &'a str,
@@ -108,19 +109,18 @@ struct Line<'a> {
 }
 
 impl AuditLog {
-    /// Opens the file and starts the thread that writes it.
+    /// Opens the file and starts the thread that writes it; `lost` counts the lines that the disk was too slow for or refused.
     ///
     /// # Errors
     /// [`AuditError`].
-    pub fn open(settings: &AuditSettings) -> Result<Self, AuditError> {
+    pub fn open(settings: &AuditSettings, lost: Counter) -> Result<Self, AuditError> {
         let path = settings.path.clone();
         let file = writer::open(&path).map_err(|source| AuditError::Open { path: path.clone(), source })?;
         let (messages, inbox) = mpsc::channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let log = Self { messages, required: settings.required, dropped: Arc::clone(&dropped) };
+        let log = Self { messages, required: settings.required, lost: lost.clone() };
         thread::Builder::new()
             .name("keyway-audit".to_owned())
-            .spawn(move || writer::run(&path, file, inbox, &dropped))
+            .spawn(move || writer::run(&path, file, inbox, &lost))
             .map_err(|source| AuditError::Thread { source })?;
         Ok(log)
     }
@@ -128,11 +128,6 @@ impl AuditLog {
     /// Whether nothing may be handed out that cannot be logged.
     pub fn is_required(&self) -> bool {
         self.required
-    }
-
-    /// How many lines were lost because the disk was too slow or refused.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Writes a line: when the log is required, waits until it is written, otherwise leaves it to the thread.
@@ -165,7 +160,8 @@ impl AuditLog {
 
     /// Counts a line for which there was no room in the queue, and says so now and then.
     fn lose(&self) {
-        let lost = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lost.inc();
+        let lost = self.lost.get();
         if lost % 1000 == 1 {
             tracing::warn!(lost, "the disk is too slow for the audit log, which loses lines");
         }
@@ -195,6 +191,7 @@ impl Event<'_> {
             event: match self.event {
                 Happening::ManagerCall => "manager_call",
                 Happening::HandedOut => "handed_out",
+                Happening::Used => "used",
                 Happening::Begun => "begun",
             },
             caller: self.caller.to_string(),

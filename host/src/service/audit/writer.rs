@@ -4,13 +4,12 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::service::metrics::Counter;
 
 /// How many bytes are gathered before they are written.
 const BATCH: usize = 64 << 10;
@@ -36,7 +35,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Writes until every sender has gone.
-pub(super) fn run(path: &Path, file: File, mut messages: mpsc::Receiver<Message>, dropped: &Arc<AtomicU64>) {
+pub(super) fn run(path: &Path, file: File, mut messages: mpsc::Receiver<Message>, lost: &Counter) {
     let mut log = Log { path: path.to_owned(), file, torn: false, failing: false };
     let mut waiting = Vec::new();
     while let Some(message) = messages.blocking_recv() {
@@ -52,7 +51,7 @@ pub(super) fn run(path: &Path, file: File, mut messages: mpsc::Receiver<Message>
                 }
                 Message::Reopen => {
                     let written = log.write(&mut batch);
-                    count(&written, &mut lines, dropped);
+                    count(&written, &mut lines, lost);
                     tell(&mut waiting, &written);
                     log.reopen();
                 }
@@ -60,7 +59,7 @@ pub(super) fn run(path: &Path, file: File, mut messages: mpsc::Receiver<Message>
             next = (batch.len() < BATCH).then(|| messages.try_recv().ok()).flatten();
         }
         let written = log.write(&mut batch);
-        count(&written, &mut lines, dropped);
+        count(&written, &mut lines, lost);
         tell(&mut waiting, &written);
     }
 }
@@ -106,9 +105,9 @@ impl Log {
     }
 }
 
-fn count(written: &Result<(), Arc<io::Error>>, lines: &mut u64, dropped: &AtomicU64) {
+fn count(written: &Result<(), Arc<io::Error>>, lines: &mut u64, lost: &Counter) {
     if written.is_err() {
-        dropped.fetch_add(*lines, Ordering::Relaxed);
+        (0..*lines).for_each(|_| lost.inc());
     }
     *lines = 0;
 }

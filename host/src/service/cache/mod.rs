@@ -17,6 +17,7 @@ mod key;
 mod manager;
 mod read;
 mod slot;
+mod sweep;
 
 use std::{
     hash::RandomState,
@@ -133,7 +134,7 @@ impl Cache {
             // Wiped now, and not when the map gets round to freeing the entry.
             .eviction_listener(|_, slot: Arc<Slot>, _| slot.evict())
             .build_with_hasher(RandomState::new());
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             inner,
             slots,
             rules: Rules::new(settings),
@@ -143,8 +144,9 @@ impl Cache {
             metrics,
             usual_params: OnceLock::new(),
             several_per_name: AtomicBool::new(false),
-        };
-        Self { shared: Arc::new(shared) }
+        });
+        shared.runtime.spawn(sweep::run(Arc::downgrade(&shared)));
+        Self { shared }
     }
 
     /// Reads a secret: from the cache where that may answer, else by one call for all who ask.

@@ -122,7 +122,7 @@ impl Slot {
         inner.failure = None;
         inner.previous.take_if(|previous| now >= previous.until);
         let same = |old: &Secret| old.expose_bytes() == value.expose_bytes();
-        let known = self.known.load_full().and_then(|known| known.value.clone());
+        let known = self.known.load_full().and_then(|known| known.usable(now));
         match known {
             Some(old) if same(&old) => {}
             Some(old) => {
@@ -159,7 +159,7 @@ impl Slot {
     pub(super) fn invalidate(&self, inner: &mut Inner, rules: &Rules, now: Tick) {
         inner.supersede();
         inner.failure = None;
-        if let Some(value) = self.known.swap(None).and_then(|known| known.value.clone()) {
+        if let Some(value) = self.known.swap(None).and_then(|known| known.usable(now)) {
             inner.keep_previous(value, rules, now);
         }
     }
@@ -171,11 +171,27 @@ impl Slot {
         self.forget(&mut inner);
     }
 
+    /// Drops what may not be served any more.
+    pub(super) fn expire(&self, now: Tick) {
+        let mut inner = self.lock();
+        inner.previous.take_if(|previous| now >= previous.until);
+        if self.known.load().as_ref().is_some_and(|known| now >= known.stale_until) {
+            self.known.store(None);
+        }
+    }
+
     /// The value before the last change, inside its overlap.
     pub(super) fn previous(&self, now: Tick) -> Option<Arc<Secret>> {
         let mut inner = self.lock();
         inner.previous.take_if(|previous| now >= previous.until);
         inner.previous.as_ref().map(|previous| Arc::clone(&previous.value))
+    }
+}
+
+impl Known {
+    /// The value, unless it may not even be served in an outage any more.
+    fn usable(&self, now: Tick) -> Option<Arc<Secret>> {
+        self.value.clone().filter(|_| now < self.stale_until)
     }
 }
 

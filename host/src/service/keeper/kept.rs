@@ -153,6 +153,7 @@ impl Kept {
         let reference = self.reference.text();
         let life = lifetime(&value, freshness.ttl).max(SHORTEST_LIFE);
         let until = end(&value, now).unwrap_or(now + life.max(freshness.stale_ttl));
+        let origin = Arc::from(source.name());
         let before = state.success.replace(Success { at: now, until, source });
         match failure {
             Some(kind) => self.pause(state, now, &Verdict { kind, is_final: false, retry_after: None }),
@@ -172,7 +173,7 @@ impl Kept {
         let is_gone = before.as_ref().is_some_and(is_replaced)
             && state.success.as_ref().is_some_and(|success| !is_replaced(success));
         let overlap = if is_gone { Duration::ZERO } else { freshness.previous_overlap };
-        if self.handle.publish(value, overlap) && before.is_some() {
+        if self.handle.publish_from(value, Some(origin), overlap) && before.is_some() {
             tracing::info!(reference, "a secret has changed; requests use the new value from now on");
         }
     }

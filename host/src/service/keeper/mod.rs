@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use self::kept::{Asked, Kept};
-use super::{Outcome, Refresh, Resolver, SecretHandle};
+use super::{Caller, Outcome, Refresh, Resolver, SecretHandle, with_caller};
 use crate::config::Reference;
 
 /// The shortest time between two looks at what is due, unless an answer comes.
@@ -194,10 +194,10 @@ impl Round {
                 // Marked here, so that it is not begun twice while it waits for its turn.
                 let (round, asked) = (Arc::clone(self), self.asked(unit));
                 self.members(unit).for_each(|kept| kept.postpone(now));
-                asking.spawn(async move {
+                asking.spawn(with_caller(Caller::Refresh, async move {
                     let _turn = round.turns.acquire().await;
                     round.answer(unit, asked).await;
-                });
+                }));
             }
             next = [ends, Some(due.max(now + SHORTEST_SLEEP))].into_iter().flatten().fold(next, Instant::min);
         }
@@ -235,7 +235,8 @@ impl Refresh for Round {
         let asked =
             |index: &usize| self.kept.get(*index).is_some_and(|kept| kept.reference.text() == reference);
         if let Some(unit) = self.units.iter().position(|members| members.iter().any(asked)) {
-            self.ask(unit).await;
+            // The one who needs it is a request that an upstream refused.
+            with_caller(Caller::Gateway, self.ask(unit)).await;
         }
     }
 }

@@ -31,6 +31,7 @@ const CALLS: &str = "keyway_manager_calls";
 const CALL_DURATION: &str = "keyway_manager_call_duration_seconds";
 const CALLS_IN_FLIGHT: &str = "keyway_manager_calls_in_flight";
 const CACHE_READS: &str = "keyway_cache_reads";
+const AUDIT_LOST: &str = "keyway_audit_lost_lines";
 const GATEWAY_REQUESTS: &str = "keyway_gateway_requests";
 const GATEWAY_DURATION: &str = "keyway_gateway_request_duration_seconds";
 const GATEWAY_UPSTREAM_DURATION: &str = "keyway_gateway_upstream_duration_seconds";
@@ -44,6 +45,7 @@ pub struct Metrics {
     durations: Family<Labels, Histogram>,
     in_flight: Family<Labels, Gauge>,
     cache_reads: Family<Labels, Counter>,
+    audit_lost: Counter,
     gateway: GatewayMetrics,
     readings: Readings,
 }
@@ -119,6 +121,13 @@ impl Metrics {
         let help = "Reads of the cache before a manager, by result: hit, miss, stale, negative or error";
         registry.register(CACHE_READS, help, cache_reads.clone());
 
+        let audit_lost = Counter::default();
+        registry.register(
+            AUDIT_LOST,
+            "Lines that the audit log lacks, because they could not be written",
+            audit_lost.clone(),
+        );
+
         let gateway = GatewayMetrics::default();
         registry.register_collector(Box::new(ByClass(gateway.requests.clone())));
         let help = "How long the gateway's requests took, to the end of the answer's head";
@@ -128,7 +137,7 @@ impl Metrics {
 
         let readings = Readings::default();
         registry.register_collector(Box::new(readings.clone()));
-        Self { registry, calls, durations, in_flight, cache_reads, gateway, readings }
+        Self { registry, calls, durations, in_flight, cache_reads, audit_lost, gateway, readings }
     }
 
     /// The counters of one manager's calls.
@@ -154,6 +163,11 @@ impl Metrics {
             negative: counter("negative"),
             errors: counter("error"),
         }
+    }
+
+    /// The counter of lines that the audit log lacks.
+    pub fn audit_lost(&self) -> Counter {
+        self.audit_lost.clone()
     }
 
     /// The counters of the gateway.

@@ -225,9 +225,24 @@ impl fmt::Display for PrimaryFault {
 
 impl std::error::Error for Unresolved {}
 
+impl Unresolved {
+    /// The message without what managers said of their failures but its class.
+    pub fn without_causes(&self) -> String {
+        let mut text = self.headline();
+        for error in &self.errors {
+            text.push_str(&format!("\n  - {error}"));
+        }
+        text
+    }
+
+    fn headline(&self) -> String {
+        format!("{} of {} references cannot be resolved", self.errors.len(), self.total)
+    }
+}
+
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} references cannot be resolved", self.errors.len(), self.total)?;
+        f.write_str(&self.headline())?;
         for error in &self.errors {
             write!(f, "\n  - {error}")?;
             let mut cause = std::error::Error::source(error);

@@ -15,6 +15,7 @@ use keyway_plugin_api::{
 pub use self::error::{Answer, NotAsked, PrimaryFault, ResolveError, Unresolved};
 use super::oidc::{DEFAULT_DIRECTORIES, OidcReference};
 use crate::config::{AccessMode, Config, DEFAULT_MAX_IN_FLIGHT, Env, OnError, Reference};
+use crate::redact;
 
 /// What a manager may be asked for, and what its answers mean.
 #[derive(Clone, Debug)]
@@ -177,7 +178,7 @@ impl Resolver {
             _ => EnvironmentReason::NotFound,
         };
         match self.env.get(name) {
-            Ok(value) => Ok(Resolved { value: Arc::new(value), source: Source::Environment { why } }),
+            Ok(value) => Ok(Resolved::new(value, Source::Environment { why })),
             Err(absent) => {
                 let environment = Answer::Environment { name: name.to_owned(), absent };
                 Err(unresolved(reference, vec![answer, environment]))
@@ -200,7 +201,7 @@ impl Resolver {
             }
             _ => self.read(manager, client, name).await?,
         };
-        Ok(Resolved { value: Arc::new(value), source: Source::Manager { name: manager.to_owned() } })
+        Ok(Resolved::new(value, Source::Manager { name: manager.to_owned() }))
     }
 
     fn may_ask(&self, name: &str) -> Result<(&str, &dyn SecretManager), NotAsked> {
@@ -247,7 +248,7 @@ impl Resolver {
         let (env, directories) = (self.env.clone(), self.oidc_directories.clone());
         let read = tokio::task::spawn_blocking(move || oidc.read(&env, &directories)).await;
         let value = read.map_err(|error| Answer::Oidc(Arc::new(error)))??;
-        Ok(Resolved { value: Arc::new(value), source: Source::Oidc })
+        Ok(Resolved::new(value, Source::Oidc))
     }
 
     /// Says once a round that the environment stood in for a failing manager, without the manager's words.
@@ -286,6 +287,25 @@ pub fn required(outcomes: Vec<Outcome>) -> Result<Vec<(Reference, Resolved)>, Un
 
 fn unresolved(reference: &Reference, asked: Vec<Answer>) -> ResolveError {
     ResolveError { reference: reference.clone(), asked }
+}
+
+impl Resolved {
+    fn new(value: Secret, source: Source) -> Self {
+        let value = Arc::new(value);
+        redact::learn(&value);
+        Resolved { value, source }
+    }
+}
+
+impl Source {
+    /// In one word: the manager's name, `environment` or `oidc`.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Manager { name } => name,
+            Source::Environment { .. } => "environment",
+            Source::Oidc => "oidc",
+        }
+    }
 }
 
 impl std::fmt::Display for Source {

@@ -1,5 +1,5 @@
 //! A plugin whose store is a folder that a test in another process changes: `NAME` holds a value, `NAME.fault` the class
-//! with which reads fail instead, `HEALTH.fault` and `CREATE.fault` the same for the health check and the making, and
+//! with which reads fail instead or `PANIC`, `HEALTH.fault` and `CREATE.fault` the same for the health check and the making, and
 //! `journal` gets a line for all that happens.
 #![forbid(unsafe_code)]
 
@@ -45,6 +45,7 @@ impl FolderManager {
         let Ok(class) = fs::read_to_string(self.0.directory.join(format!("{name}.fault"))) else {
             return Ok(());
         };
+        assert_ne!(class.trim(), "PANIC", "as the test's folder says");
         let kind = ErrorKind::ALL.into_iter().find(|kind| kind.as_str() == class.trim());
         Err(Error::new(kind.unwrap_or(ErrorKind::Internal), "as the test's folder says"))
     }

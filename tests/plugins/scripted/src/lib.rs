@@ -4,8 +4,11 @@
 //! never answers. A test replaces files by renaming others to their names, so that none is ever seen half written.
 #![forbid(unsafe_code)]
 
+mod echo;
+
 use std::{fs, future::pending, io, path::PathBuf};
 
+use echo::Echo;
 use keyway_plugin_api::{
     Capabilities, Error, ManagerType, ReadRequest, Result, Secret, SecretManager, async_trait, export_plugin,
     schemars::JsonSchema, serde::Deserialize,
@@ -63,4 +66,4 @@ impl SecretManager for Scripted {
     }
 }
 
-export_plugin!(Scripted);
+export_plugin!(Scripted, Echo);

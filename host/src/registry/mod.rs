@@ -1,22 +1,25 @@
 //! The managers of a configuration, by name: where a configuration's words become loaded plugins.
 
+mod instances;
+
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
-use keyway_plugin_api::{Error, ErrorKind, ReadRequest, SecretManager};
+use keyway_plugin_api::{Error, ErrorKind, SecretManager};
 use serde_json::Value;
 
+use self::instances::Instances;
 use crate::{
     config::{
-        Absent, Config, KeyManagement, ManagerSettings, ManagerSource, PREFIX, PluginSettings,
-        ServiceSettings, TrustRequirement,
+        Absent, Config, KeyManagement, ManagerSettings, ManagerSource, PluginSettings, ServiceSettings,
+        TrustRequirement,
     },
     loader::{
         self, LoadError, LoadReport, OpenError, PluginSpec,
         verify::{FileHash, Require, TrustPolicy},
     },
     service::{
-        AccessPolicy, AuditLog, Chain, Member, Metrics, Replicas, Stack, StackSettings, audit::AuditError,
-        limit::Limit, metrics::Reading,
+        AccessPolicy, AuditLog, Chain, Factory as _, Member, Metrics, Replicas, Stack, StackSettings,
+        Supervised, audit::AuditError, limit::Limit, metrics::Reading,
     },
 };
 
@@ -92,6 +95,19 @@ impl RegistryError {
             },
         }
     }
+
+    /// Whether a store cannot answer now, so that the same may succeed later.
+    pub fn is_outage(&self) -> bool {
+        let source = match self {
+            RegistryError::Settings { source, .. } => source,
+            RegistryError::Load(LoadError::Open { source, .. }) => match &**source {
+                OpenError::Create { source, .. } => source,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(source.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Throttled)
+    }
 }
 
 impl Managers {
@@ -101,6 +117,11 @@ impl Managers {
         if let Some(audit) = &self.audit {
             audit.flush().await;
         }
+    }
+
+    /// The audit log, when there is one.
+    pub fn audit(&self) -> Option<AuditLog> {
+        self.audit.clone()
     }
 
     /// Opens the audit log's file anew, which somebody has moved away.
@@ -117,9 +138,36 @@ impl Managers {
 /// # Errors
 /// [`RegistryError`]; nothing is left running then.
 pub async fn load(config: &Config, metrics: &Metrics) -> Result<Option<Managers>, RegistryError> {
+    load_with(config, metrics, Absence::Fails).await
+}
+
+/// The same, but a plugin that cannot be started because its store cannot answer now is started later, in the background;
+/// until then it is UNAVAILABLE.
+///
+/// # Errors
+/// As [`load`], but for outages.
+pub async fn load_degraded(config: &Config, metrics: &Metrics) -> Result<Option<Managers>, RegistryError> {
+    load_with(config, metrics, Absence::Waits).await
+}
+
+/// What it means that a plugin cannot be started because its store cannot answer now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    /// Nothing is loaded.
+    Fails,
+    /// It is started later.
+    Waits,
+}
+
+async fn load_with(
+    config: &Config,
+    metrics: &Metrics,
+    absence: Absence,
+) -> Result<Option<Managers>, RegistryError> {
     let Some(settings) = &config.key_management else { return Ok(None) };
-    let audit = config.keyway.service.audit.as_ref().map(AuditLog::open).transpose()?;
-    let mut loading = Loading::default();
+    let audit = config.keyway.service.audit.as_ref();
+    let audit = audit.map(|settings| AuditLog::open(settings, metrics.audit_lost())).transpose()?;
+    let mut loading = Loading::new(absence);
     match loading.all(config, settings, metrics).await {
         Ok(manager) => Ok(Some(Managers {
             name: settings.manager.name.clone(),
@@ -181,8 +229,8 @@ async fn end(managers: &[Arc<dyn SecretManager>]) {
     }
 }
 
-#[derive(Default)]
 struct Loading {
+    absence: Absence,
     members: HashMap<String, Member>,
     running: Vec<Arc<dyn SecretManager>>,
     reports: Vec<LoadReport>,
@@ -190,6 +238,11 @@ struct Loading {
 }
 
 impl Loading {
+    fn new(absence: Absence) -> Self {
+        let (members, running) = (HashMap::new(), Vec::new());
+        Self { absence, members, running, reports: Vec::new(), replica_sets: Vec::new() }
+    }
+
     async fn all(
         &mut self,
         config: &Config,
@@ -211,15 +264,11 @@ impl Loading {
         let members = || settings.members().iter().filter_map(|name| self.members.get(name).cloned());
         let manager: Arc<dyn SecretManager> = match &settings.source {
             ManagerSource::Plugin(plugin) => {
-                let given = self.given(config, settings, plugin).await?;
-                let (manager, report) = loader::load(spec(config, settings, plugin, given)).await?;
-                for warning in &report.warnings {
-                    tracing::warn!(manager = report.name, "{warning}");
-                }
-                self.reports.push(report);
+                let manager = Arc::new(self.plugin(config, settings, plugin).await?);
                 let watched = Arc::downgrade(&manager);
                 metrics.watch(Reading::ZombieOperations, &settings.name, move || {
-                    Some(watched.upgrade()?.faults().zombies as f64)
+                    let instance = watched.upgrade()?.current();
+                    Some(instance.map_or(0.0, |instance| instance.faults().zombies as f64))
                 });
                 limited(config, settings, manager)
             }
@@ -236,28 +285,33 @@ impl Loading {
         Ok(manager)
     }
 
-    /// What the plugin is given: its config, with references answered by the manager of `secrets_from`.
-    async fn given(
-        &self,
+    async fn plugin(
+        &mut self,
         config: &Config,
         settings: &ManagerSettings,
         plugin: &PluginSettings,
-    ) -> Result<Value, RegistryError> {
-        let mut given = plugin.config.clone();
-        let Some(from) = plugin.secrets_from.as_ref().and_then(|name| self.members.get(name)) else {
-            return Ok(given);
-        };
-        let mut values = HashMap::new();
-        references(&given, &mut values);
-        for (reference, value) in &mut values {
-            *value = answer(config, settings, from, reference).await?;
+    ) -> Result<Supervised<Instances>, RegistryError> {
+        let (name, from) = (&settings.name, plugin.secrets_from.as_ref());
+        let (opened, mut report) = loader::open(spec(config, settings, plugin)).await?;
+        for warning in &report.warnings {
+            tracing::warn!(manager = report.name, "{warning}");
         }
-        replace(&mut given, &values);
-        Ok(given)
+        let from = from.and_then(|from| Some((self.members.get(from)?.clone(), config.env.clone())));
+        let instances = Instances::new(opened, name, plugin, from);
+        let supervised = match instances.make().await {
+            Ok(first) => Supervised::new(name, instances, first),
+            Err(error) if self.absence == Absence::Waits && error.is_outage() => {
+                Supervised::without(name, instances, &error)
+            }
+            Err(error) => return Err(error),
+        };
+        report.capabilities = supervised.capabilities();
+        self.reports.push(report);
+        Ok(supervised)
     }
 }
 
-fn spec(config: &Config, settings: &ManagerSettings, plugin: &PluginSettings, given: Value) -> PluginSpec {
+fn spec(config: &Config, settings: &ManagerSettings, plugin: &PluginSettings) -> PluginSpec {
     let trust = TrustPolicy {
         require: match config.keyway.trust {
             TrustRequirement::Ownership => Require::Ownership,
@@ -272,63 +326,9 @@ fn spec(config: &Config, settings: &ManagerSettings, plugin: &PluginSettings, gi
         setting: settings.setting.clone(),
         config_dir: config.dir.clone(),
         plugin_dirs: config.keyway.plugin_dirs.clone(),
-        config: given,
+        config: Value::Null, // each instance is given its own
         trust,
         timeout: settings.timeout,
         max_in_flight: in_flight(settings),
     }
-}
-
-/// Collects the references in a config.
-fn references(value: &Value, found: &mut HashMap<String, String>) {
-    match value {
-        Value::String(text) if text.starts_with(PREFIX) => {
-            found.insert(text.clone(), String::new());
-        }
-        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-        Value::Object(entries) => entries.values().for_each(|entry| references(entry, found)),
-        _ => {}
-    }
-}
-
-/// Puts the answers where the references are.
-fn replace(value: &mut Value, values: &HashMap<String, String>) {
-    match value {
-        Value::String(text) => {
-            if let Some(answer) = values.get(text.as_str()) {
-                text.clone_from(answer);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, values)),
-        Value::Object(entries) => entries.values_mut().for_each(|entry| replace(entry, values)),
-        _ => {}
-    }
-}
-
-/// What a reference in a config stands for: what the other manager has, then what the environment has.
-async fn answer(
-    config: &Config,
-    settings: &ManagerSettings,
-    from: &Member,
-    reference: &str,
-) -> Result<String, RegistryError> {
-    let failed = |source: Error| RegistryError::Settings {
-        manager: settings.name.clone(),
-        reference: reference.to_owned(),
-        from: from.name.clone(),
-        source: Box::new(source),
-    };
-    let name = reference.strip_prefix(PREFIX).unwrap_or(reference);
-    let request = ReadRequest { timeout: from.timeout, ..ReadRequest::new(name).map_err(failed)? };
-    let value = match from.manager.async_read_secret(&request).await {
-        Ok(value) if !value.is_empty() => value,
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-        _ => config.env.get(name).map_err(|absent| RegistryError::NoSettings {
-            manager: settings.name.clone(),
-            reference: reference.to_owned(),
-            from: from.name.clone(),
-            absent,
-        })?,
-    };
-    value.expose_str().map(str::to_owned).map_err(failed)
 }
