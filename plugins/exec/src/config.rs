@@ -15,6 +15,8 @@ use keyway_plugin_api::{
 #[schemars(crate = "keyway_plugin_api::schemars")]
 pub struct Config {
     /// The program and its first arguments: an absolute path, or a name that is looked for in PATH. No shell is involved.
+    /// A text is a program without arguments.
+    #[serde(deserialize_with = "command")]
     pub command: Vec<String>,
     /// How the program is asked.
     #[serde(default)]
@@ -35,6 +37,10 @@ pub struct Config {
     /// The user name under which a secret is stored (`docker` only).
     #[serde(default = "default_username")]
     pub username: String,
+    /// Whether what the program writes to standard error is logged, at debug level. Only for a program that never
+    /// prints a value: nothing is cut out.
+    #[serde(default)]
+    pub log_stderr: bool,
 }
 
 /// How a provider program is asked.
@@ -72,6 +78,7 @@ impl Config {
             env: BTreeMap::new(),
             not_found: NotFound::default(),
             username: default_username(),
+            log_stderr: false,
         }
     }
 
@@ -104,8 +111,11 @@ impl Config {
         {
             return refuse("env", "a name is empty or holds `=`, or a name or value holds a NUL character");
         }
-        if self.not_found.exit_codes.contains(&0) {
-            return refuse("not_found.exit_codes", "0 is success; give the codes of a failure");
+        if self.not_found.exit_codes.iter().any(|code| !(1..=255).contains(code)) {
+            return refuse(
+                "not_found.exit_codes",
+                "give codes from 1 to 255: 0 is success, and there are no others",
+            );
         }
         if self.not_found.messages.iter().flatten().any(|message| message.trim().is_empty()) {
             return refuse(
@@ -130,6 +140,34 @@ fn default_max_output() -> usize {
 
 fn default_username() -> String {
     "keyway".to_owned()
+}
+
+fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Command;
+
+    impl<'de> de::Visitor<'de> for Command {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list such as `[/usr/local/bin/provider, --quiet]`, or the path of a program")
+        }
+
+        fn visit_str<E: de::Error>(self, program: &str) -> Result<Vec<String>, E> {
+            // Not quoted: an argument may be a secret.
+            match program.contains(char::is_whitespace) {
+                true => Err(E::custom(
+                    "a text is a program alone; write arguments as a list: `[/usr/local/bin/provider, --quiet]`",
+                )),
+                false => Ok(vec![program.to_owned()]),
+            }
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Vec<String>, A::Error> {
+            Vec::deserialize(de::value::SeqAccessDeserializer::new(list))
+        }
+    }
+
+    deserializer.deserialize_any(Command)
 }
 
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -206,12 +244,28 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_a_list_or_a_program_alone() {
+        let command = |json: &str| parse(&format!(r#"{{"command": {json}}}"#)).map(|config| config.command);
+        assert_eq!(command(r#"["/a b", "-c"]"#).unwrap(), ["/a b", "-c"]);
+        assert_eq!(command(r#""/a""#).unwrap(), ["/a"]);
+        let error = command(r#""/a --token canary""#).unwrap_err().to_string();
+        assert!(error.contains("write arguments as a list") && !error.contains("canary"), "{error}");
+        for wrong in ["{}", "5", "null", "[5]"] {
+            assert!(command(wrong).is_err(), "{wrong}");
+        }
+        assert!(command("5").unwrap_err().to_string().contains("expected a list such as"));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_its_setting() {
         let refused = |more: &str| {
             let config = parse(&format!(r#"{{"command": ["a"] {more}}}"#)).unwrap();
             config.check().unwrap_err().message().to_owned()
         };
-        assert!(refused(r#", "not_found": {"exit_codes": [0]}"#).starts_with("config.not_found.exit_codes"));
+        for code in [0, -1, 256] {
+            let error = refused(&format!(r#", "not_found": {{"exit_codes": [44, {code}]}}"#));
+            assert!(error.starts_with("config.not_found.exit_codes: give codes from 1 to 255"), "{error}");
+        }
         assert!(refused(r#", "not_found": {"messages": [" "]}"#).starts_with("config.not_found.messages"));
         assert!(refused(r#", "max_output": 0"#).starts_with("config.max_output"));
         assert!(refused(r#", "timeout": 0"#).starts_with("config.timeout"));

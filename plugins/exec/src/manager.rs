@@ -54,12 +54,12 @@ impl SecretManager for ExecSecretManager {
         }
         match self.protocol {
             Protocol::Docker => {
-                let run = self.ask("get", name, Some(name.as_bytes()), &[], request.timeout).await?;
+                let run = self.ask("get", name, Some(name.as_bytes()), request.timeout).await?;
                 docker::from_get(name, &run.stdout)
             }
             Protocol::Summon => {
                 not_an_option(name)?;
-                let run = self.ask(name, name, None, &[], request.timeout).await?;
+                let run = self.ask(name, name, None, request.timeout).await?;
                 let value = run.stdout.strip_suffix(b"\n").unwrap_or(&run.stdout);
                 Ok(Secret::copy_from(value))
             }
@@ -85,20 +85,19 @@ impl SecretManager for ExecSecretManager {
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         let input = docker::to_store(name, &self.username, value)?;
-        let run = self.ask("store", name, Some(&input), &[value.expose_bytes()], request.timeout).await;
-        run.map(|_| WriteReceipt::default())
+        self.ask("store", name, Some(&input), request.timeout).await.map(|_| WriteReceipt::default())
     }
 
     async fn async_delete_secret(&self, request: &DeleteRequest) -> Result<()> {
         self.only_docker("delete")?;
         let name = &request.name;
-        self.ask("erase", name, Some(name.as_bytes()), &[], request.timeout).await.map(drop)
+        self.ask("erase", name, Some(name.as_bytes()), request.timeout).await.map(drop)
     }
 
     async fn async_list_secrets(&self, request: &ListRequest) -> Result<Vec<String>> {
         self.only_docker("list")?;
         let run = self.program.run("list", Some(b""), request.timeout).await?;
-        let run = self.verdict.judge(run, self.program.name(), "the list of names", &[])?;
+        let run = self.verdict.judge(run, self.program.name(), "the list of names")?;
         let mut names = docker::from_list(&run.stdout)?;
         names.retain(|name| name.starts_with(&request.prefix) && SecretName::new(name.as_str()).is_ok());
         Ok(names)
@@ -118,16 +117,9 @@ impl SecretManager for ExecSecretManager {
 }
 
 impl ExecSecretManager {
-    async fn ask(
-        &self,
-        last: &str,
-        name: &SecretName,
-        input: Option<&[u8]>,
-        values: &[&[u8]],
-        limit: Duration,
-    ) -> Result<Run> {
+    async fn ask(&self, last: &str, name: &SecretName, input: Option<&[u8]>, limit: Duration) -> Result<Run> {
         let run = self.program.run(last, input, limit).await?;
-        self.verdict.judge(run, self.program.name(), name, values)
+        self.verdict.judge(run, self.program.name(), name)
     }
 
     fn only_docker(&self, operation: &str) -> Result<()> {

@@ -108,7 +108,7 @@ async fn a_name_that_begins_with_a_dash_never_becomes_an_option() {
 #[tokio::test]
 async fn every_failure_is_an_outage_unless_it_is_known_to_mean_an_absent_secret() {
     let provider = Provider::new(
-        r#"case "$1" in three) exit 3;; words) echo 'no such entry' >&2; exit 1;; kill) kill -9 $$;; *) echo 'not found' >&2; exit 1;; esac"#,
+        r#"case "$1" in three) exit 3;; words) echo 'no such entry' >&2; exit 1;; kill) echo 'no such entry' >&2; kill -9 $$;; *) echo 'not found' >&2; exit 1;; esac"#,
     );
     let plain = provider.manager(Protocol::Summon);
     for name in ["three", "words", "kill", "other"] {

@@ -17,6 +17,7 @@ const DOCKER_NOT_FOUND: &str = "credentials not found in native keychain";
 pub(crate) struct Verdict {
     exit_codes: Vec<i32>,
     messages: Vec<String>,
+    log_stderr: bool,
 }
 
 impl Verdict {
@@ -25,24 +26,20 @@ impl Verdict {
             Protocol::Docker => vec![DOCKER_NOT_FOUND.to_owned()],
             Protocol::Summon => Vec::new(),
         });
-        Verdict { exit_codes: config.not_found.exit_codes.clone(), messages }
+        let exit_codes = config.not_found.exit_codes.clone();
+        Verdict { exit_codes, messages, log_stderr: config.log_stderr }
     }
 
-    /// Passes a success on; `values` are kept out of the log.
-    pub(crate) fn judge(&self, run: Run, program: &str, about: &str, values: &[&[u8]]) -> Result<Run> {
-        if !run.stderr.is_empty() {
-            // What was printed may be a value, or have one in it as a word of JSON.
-            let words = run.stdout.split(|byte| byte.is_ascii_whitespace() || *byte == b'"');
-            let mut hidden = [values, &[run.stdout.as_slice()]].concat();
-            hidden.extend(words.filter(|word| word.len() >= 4));
-            let stderr = output::scrubbed(&run.stderr, &hidden);
-            tracing::debug!(program, stderr, "the program wrote to standard error");
-        }
+    /// Passes a success on.
+    pub(crate) fn judge(&self, run: Run, program: &str, about: &str) -> Result<Run> {
+        self.log(&run, program);
         if run.status.success() {
             return Ok(run);
         }
-        let absent = run.status.code().is_some_and(|code| self.exit_codes.contains(&code))
-            || self.messages.iter().any(|message| printed(&run, message));
+        // A program that was killed has not come to the end of what it had to say.
+        let absent = run.status.code().is_some_and(|code| {
+            self.exit_codes.contains(&code) || self.messages.iter().any(|message| printed(&run, message))
+        });
         if absent {
             return Err(Error::not_found(about));
         }
@@ -51,10 +48,30 @@ impl Verdict {
             (None, Some(signal)) => (format!("signal {signal}"), format!("signal {signal}")),
             (None, None) => ("an unknown status".to_owned(), "unknown".to_owned()),
         };
-        let message = format!(
-            "the program {program} failed for {about} with {how}; its own words are in the log at debug level"
-        );
+        let advice = match self.log_stderr {
+            true => "its own words are in the log at debug level",
+            false => "run it by hand to see why, or let config.log_stderr log its own words at debug level",
+        };
+        let message = format!("the program {program} failed for {about} with {how}; {advice}");
         Err(Error::unavailable(message).with_vendor_code(code))
+    }
+
+    /// What a program says may be the value, in whatever form: its words are logged for who asks for them only.
+    fn log(&self, run: &Run, program: &str) {
+        if run.stderr.is_empty() {
+            return;
+        }
+        let status = run.status.to_string();
+        match self.log_stderr {
+            true => {
+                let stderr = output::one_line(&run.stderr);
+                tracing::debug!(program, status, stderr, "the program wrote to standard error");
+            }
+            false => {
+                let kept_bytes = run.stderr.len();
+                tracing::debug!(program, status, kept_bytes, "the program wrote to standard error");
+            }
+        }
     }
 }
 

@@ -4,16 +4,22 @@ use std::{
     fs::File,
     io::{self, Read, Seek},
     os::unix::fs::MetadataExt,
+    time::{Duration, SystemTime},
 };
 
 use keyway_plugin_api::{Error, ErrorKind, Result, request::MAX_VALUE_LEN};
 use zeroize::Zeroizing;
+
+use crate::error;
 
 /// How often a file that changes while it is read is read again.
 const TRIES: usize = 3;
 
 /// The most that a trailing newline adds.
 const NEWLINE: usize = 2;
+
+/// How long a file that is empty may be one that somebody has truncated and not filled yet.
+const FILLING: Duration = Duration::from_secs(2);
 
 /// What a file held at one moment.
 pub(crate) struct Content {
@@ -29,7 +35,7 @@ pub(crate) fn read(what: &str, file: File) -> Result<Content> {
 }
 
 fn read_with(what: &str, mut file: File, mut between: impl FnMut()) -> Result<Content> {
-    let failed = |error: io::Error| Error::unavailable(format!("cannot read {what}")).with_source(error);
+    let failed = |error: io::Error| error::io(format_args!("read {what}"), &error);
     for _ in 0..TRIES {
         let before = file.metadata().map_err(failed)?;
         if !before.is_file() {
@@ -51,6 +57,11 @@ fn read_with(what: &str, mut file: File, mut between: impl FnMut()) -> Result<Co
             && (before.mtime(), before.mtime_nsec()) == (after.mtime(), after.mtime_nsec());
         if same && filled <= size {
             bytes.truncate(filled);
+            if filled == 0 && is_new(&after) {
+                return Err(Error::unavailable(format!(
+                    "{what} is empty since a moment ago, so it may not be written yet; if it stays empty, that will be its value"
+                )));
+            }
             return Ok(Content { bytes, version: version(&after) });
         }
         file.rewind().map_err(failed)?;
@@ -73,6 +84,15 @@ fn fill(file: &mut File, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// Whether a file was written a moment ago, by whichever clock is ahead.
+fn is_new(file: &std::fs::Metadata) -> bool {
+    let age = file.modified().map(|written| {
+        let ahead = |error: std::time::SystemTimeError| error.duration();
+        SystemTime::now().duration_since(written).unwrap_or_else(ahead)
+    });
+    age.is_ok_and(|age| age < FILLING)
+}
+
 /// The version of a file: which one it is, how long, and when it was written.
 pub(crate) fn version(file: &std::fs::Metadata) -> String {
     format!("{:x}-{:x}-{:x}.{:x}", file.ino(), file.len(), file.mtime(), file.mtime_nsec())
@@ -84,9 +104,9 @@ pub(crate) fn value(content: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// What has to follow a value in its file, so that exactly the value is read again.
+/// What has to follow a value in its file, so that exactly the value is read again; no file of ours is empty.
 pub(crate) fn tail(value: &[u8]) -> &'static [u8] {
-    if value.ends_with(b"\n") { b"\n" } else { b"" }
+    if value.is_empty() || value.ends_with(b"\n") { b"\n" } else { b"" }
 }
 
 #[cfg(test)]
@@ -100,6 +120,7 @@ mod tests {
         for text in ["", "a", "a\n", "a\n\n", "a\r\n", "a\r", "\n", "\r\n", "a\nb"] {
             let stored = [text.as_bytes(), tail(text.as_bytes())].concat();
             assert_eq!(value(&stored), text.as_bytes(), "{text:?}");
+            assert!(!stored.is_empty(), "it would look like a truncated file");
         }
     }
 
@@ -123,6 +144,24 @@ mod tests {
         };
         let content = read_with("a", File::open(&path).unwrap(), between).unwrap();
         assert_eq!(content.bytes.as_slice(), b"half and the rest");
+    }
+
+    #[test]
+    fn a_file_that_was_truncated_a_moment_ago_has_no_value_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let file = File::create(&path).unwrap();
+        for ago in [Duration::ZERO, Duration::from_secs(1)] {
+            file.set_modified(SystemTime::now() - ago).unwrap();
+            let error = read("a", File::open(&path).unwrap()).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+        }
+        for ago in [FILLING, 1000 * FILLING] {
+            file.set_modified(SystemTime::now() - ago).unwrap();
+            assert!(read("a", File::open(&path).unwrap()).unwrap().bytes.is_empty());
+        }
+        file.set_modified(SystemTime::now() + 1000 * FILLING).unwrap();
+        assert!(read("a", File::open(&path).unwrap()).unwrap().bytes.is_empty(), "a clock is wrong by much");
     }
 
     #[test]

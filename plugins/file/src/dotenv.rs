@@ -49,10 +49,9 @@ impl Dotenv {
     }
 
     fn content(&self) -> Result<Content> {
-        let what = self.path.display().to_string();
         let file = sys::open(&self.path, READ, Mode::empty())
-            .map_err(|errno| error::system(format_args!("open the dotenv file {what}"), errno))?;
-        content::read(&what, File::from(file))
+            .map_err(|errno| error::place("dotenv file", &self.path, "check config.dotenv", errno))?;
+        content::read(&self.path.display().to_string(), File::from(file))
     }
 
     fn entries<'a>(&self, content: &'a Content) -> Result<Vec<(&'a str, Zeroizing<String>)>> {

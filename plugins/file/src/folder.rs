@@ -56,7 +56,7 @@ impl Folder {
         written.map_err(|error| {
             // It may be renamed already; then there is nothing to remove.
             let _ = sys::unlinkat(&folder, &temporary, AtFlags::empty());
-            failed(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            error::io(format_args!("write {name}"), &error)
         })
     }
 
@@ -89,10 +89,8 @@ impl Folder {
     }
 
     fn root(&self) -> Result<OwnedFd> {
-        sys::open(&self.path, FOLDER, Mode::empty()).map_err(|errno| {
-            // A folder that is missing is a mount that is missing: nothing is known about what is in it.
-            error::system(format_args!("open the folder {}", self.path.display()), errno)
-        })
+        sys::open(&self.path, FOLDER, Mode::empty())
+            .map_err(|errno| error::place("folder", &self.path, "is it mounted?", errno))
     }
 
     /// The folder that a name is in, made if need be, and its name there.
@@ -106,9 +104,8 @@ impl Folder {
             Err(why) => return Err(error::astray(operation, name, why)),
         }
         let ends = folders.match_indices('/').map(|(end, _)| end).chain([folders.len()]);
-        let mut above = root.as_fd().try_clone_to_owned().map_err(|error| {
-            error::system("open the folder again", Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        })?;
+        let above = root.as_fd().try_clone_to_owned();
+        let mut above = above.map_err(|error| error::io("open the folder again", &error))?;
         for path in ends.map(|end| &folders[..end]) {
             let last = path.rsplit('/').next().unwrap_or(path);
             match sys::mkdirat(&above, last, Mode::RWXU) {

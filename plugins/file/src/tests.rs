@@ -121,7 +121,10 @@ async fn only_an_absent_file_is_not_found() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("mount");
     let manager = manager(&root);
-    assert_eq!(kind(read(&manager, "key")), ErrorKind::Unavailable);
+    let error = read(&manager, "key").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let says = format!("the folder {} is not there; is it mounted?", root.display());
+    assert_eq!(error.message(), says);
     assert_eq!(kind(manager.health_check().await), ErrorKind::Unavailable);
     assert_eq!(kind(write(&manager, "key", "x").await), ErrorKind::Unavailable);
     fs::create_dir(&root).unwrap();
@@ -173,7 +176,9 @@ async fn a_dotenv_file_is_read_and_never_written() {
     let path = folder.path().join(".env");
     let config = Config { dotenv: Some(path.clone()), ..Config::default() };
     let manager = FileSecretManager::create(config).unwrap();
-    assert_eq!(kind(read(&manager, "A")), ErrorKind::Unavailable);
+    let error = read(&manager, "A").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().ends_with(".env is not there; check config.dotenv"), "{error}");
     fs::write(&path, "A=first\nexport A='sec#ond'\nB=\n").unwrap();
     assert_eq!(read(&manager, "A").unwrap(), "sec#ond");
     assert_eq!(kind(read(&manager, "C")), ErrorKind::NotFound);

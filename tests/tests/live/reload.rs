@@ -4,6 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     os::unix::fs::symlink,
+    time::Duration,
 };
 
 use keyway_tests::cli::Serving;
@@ -94,15 +95,24 @@ async fn a_mounted_folder_whose_link_is_swapped_is_followed() {
 async fn a_file_that_is_written_slowly_is_used_when_it_is_whole() {
     let (store, serving, _upstream) = start().await;
     let text = store.config(TWO);
-    let (first, rest) = text.split_at(text.find("custom_secret_manager: f").unwrap() + 30);
     let path = store.folder.path().join("config.yaml");
     let mut file = OpenOptions::new().write(true).truncate(true).open(path).unwrap();
-    file.write_all(first.as_bytes()).unwrap();
-    serving.said("the configuration is not reloaded; the one before it goes on", 1).unwrap();
-    assert_eq!(chat(&serving).await.status(), 200);
-    file.write_all(rest.as_bytes()).unwrap();
+    // The first piece is no YAML, the second one a configuration without models.
+    let ends = [text.find("folder}").unwrap(), text.find("model_list:").unwrap() + 12, text.len()];
+    let mut written = 0;
+    for end in ends {
+        file.write_all(&text.as_bytes()[written..end]).unwrap();
+        written = end;
+        // The writer is slow; nothing is waited for.
+        tokio::time::sleep(Duration::from_millis(1600)).await;
+        assert_eq!(chat(&serving).await.status(), 200);
+    }
     until_generation(&serving, 2).await;
     serves_both(&serving).await;
+    assert_eq!(store.happened("create b"), 1);
+    serving.terminate().unwrap();
+    let ran = serving.wait().unwrap();
+    assert!(!ran.stderr.contains("the configuration is not reloaded"), "{}", ran.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,10 @@ use std::fs;
 
 use keyway::{registry, service::Metrics};
 use keyway_plugin_api::{DeleteRequest, ErrorKind, WriteRequest};
+use keyway_tests::{
+    canary::Canary,
+    cli::{Folder, Ran},
+};
 
 use crate::support::{Place, example, read};
 
@@ -60,4 +64,47 @@ async fn the_example_of_the_readme_works() {
     assert_eq!(read(manager, "sealed").await, Err(ErrorKind::Unavailable));
     assert_eq!(read(manager, "--help").await, Err(ErrorKind::InvalidName));
     managers.shutdown().await;
+}
+
+/// Runs `keyway secret` with everything logged; the manager is this script.
+fn secret(arguments: &[&str], script: &str, config: &str, input: &str) -> Ran {
+    let folder = Folder::new().unwrap();
+    folder.plugin("keyway-plugin-exec").unwrap();
+    folder.write("provider", script).unwrap();
+    let config = format!(
+        "general_settings:\n  key_management_system: custom\n  key_management_settings: {{custom_secret_manager: p, access_mode: read_and_write}}\n\
+         keyway:\n  managers:\n    p: {{plugin: keyway_exec.ExecSecretManager, config: {{command: [/bin/sh, {:?}], {config}}}}}\n",
+        folder.path().join("provider")
+    );
+    folder.write("config.yaml", config).unwrap();
+    let keyway = folder.keyway(&["secret"]).unwrap().args(arguments).args(&["--config", "config.yaml"]);
+    keyway.env("KEYWAY_LOG", "trace").input(input).run().unwrap()
+}
+
+#[test]
+fn what_a_program_says_is_not_logged_since_it_may_be_the_value() {
+    let canary = Canary::random();
+    let value = format!("\"{}\"\\\n", canary.value());
+    let long = format!("{}{}", "x".repeat(2040), canary.value());
+    let json = serde_json::json!({"Secret": value}).to_string();
+    let echoes_input = "cat >&2";
+    let fails = format!("echo 'no entry but {}' >&2; exit 3", canary.value());
+    let prints_json = format!("cat >&2 <<'E'\n{json}\nE\ncat <<'E'\n{json}\nE\n");
+    let prints_raw = format!("cat >&2 <<'E'\n{value}E\ncat <<'E'\n{json}\nE\n");
+    let prints_long = format!("echo {long} >&2; echo {long}");
+    for (arguments, script, config) in [
+        (["set", "A"], echoes_input, "protocol: docker"),
+        (["get", "A"], &prints_json, "protocol: docker"),
+        (["get", "A"], &prints_raw, "protocol: docker"),
+        (["get", "A"], &fails, "protocol: summon"),
+        (["get", "A"], &prints_long, "protocol: summon"),
+    ] {
+        let ran = secret(&arguments, script, config, &value);
+        assert!(ran.stderr.contains("the program wrote to standard error"), "{}", ran.stderr);
+        assert_eq!(canary.found_in(&ran.stderr), None, "{script}");
+        // Where a value is cut, its beginning is no canary.
+        assert!(!ran.stderr.contains(&canary.value()[..6]) && !ran.stderr.contains("xxxx"), "{script}");
+    }
+    let asked_for = secret(&["get", "A"], "echo 'the vault is sealed' >&2; exit 3", "log_stderr: true", "");
+    asked_for.expect(1, &["the vault is sealed", "its own words are in the log"]).unwrap();
 }
