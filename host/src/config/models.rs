@@ -141,8 +141,13 @@ fn model(node: &Node, setting: String, file: &Arc<Path>) -> Result<Model, Fault>
         location: node.location_at(&["litellm_params", key]),
     };
     let count = |key: &str, number: Option<Number>| whole(node, &path(key), number);
+    if is_reference(&entry.model_name) {
+        let why = "is the name that callers ask for, so no reference is resolved here; write the name itself, such as `gpt-4`";
+        return Err(at(node, &["model_name"], why));
+    }
+    let api_key = raw.api_key.map(|text| Setting::key(&text, place("api_key"))).transpose();
     Ok(Model {
-        api_key: raw.api_key.and_then(|text| Setting::new(&text, place("api_key"))),
+        api_key: api_key.map_err(|why| at(node, &["litellm_params", "api_key"], why))?.flatten(),
         api_base: raw.api_base.and_then(|text| Setting::new(&text, place("api_base"))),
         weight: raw.weight.map(|weight| weight.0),
         rpm: count("rpm", raw.rpm)?,
