@@ -16,6 +16,7 @@ use crate::{
     config::{self, AccessMode, Config, KeyManagement},
     registry,
     service::{Caller, Metrics, with_caller},
+    startup,
 };
 
 /// What can be done with a secret.
@@ -95,9 +96,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         }
     };
     let config = config::load(&target.config).map_err(Failure::wrong)?;
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", config.path.display());
-    }
+    startup::advice::on_file(&config);
     let name = secret_name(&target.name).map_err(Failure::wrong)?;
     let settings = settings(&config, writes).map_err(Failure::wrong)?;
     let operation = operation(command, &name).map_err(Failure::wrong)?;

@@ -18,6 +18,7 @@ mod nearest;
 mod node;
 mod places;
 mod reference;
+mod router;
 mod service;
 mod setting;
 mod startup;
@@ -55,9 +56,10 @@ pub use self::{
         DEFAULT_MAX_BODY, DEFAULT_MAX_IN_FLIGHT, KeywaySettings, ManagerSettings, ManagerSource,
         PluginSettings, TrustRequirement,
     },
-    models::{Model, Param, RouterSettings},
+    models::{Model, Param},
     places::Places,
     reference::{OIDC_PREFIX, PREFIX, Reference, is_reference},
+    router::{Fallback, ModelAlias, RouterSettings},
     service::{AuditSettings, CacheSettings, RetrySettings, ServiceSettings},
     setting::Setting,
     startup::{OnMissing, StartupSettings},
@@ -184,7 +186,7 @@ fn prove(mut root: Node, path: &Path, env: Env) -> Result<Config, Fault> {
         master_key,
         key_management,
         models: models::models(&root, &file)?,
-        router: models::router(&root)?,
+        router: router::router(&root)?,
         keyway,
         references: reference::collect(&root, &file, &mut warnings)?,
         warnings: warnings.into_all(),

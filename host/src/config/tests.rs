@@ -227,11 +227,13 @@ fn router_settings_win_over_litellm_settings_and_strangers_are_tolerated() {
     )
     .router;
     assert_eq!((router.num_retries, router.timeout), (Some(1), Some(Duration::from_secs(10))));
-    assert_eq!(router.fallbacks, [("*".to_owned(), vec!["d".to_owned()])]);
-    assert_eq!(
-        router.model_group_alias,
-        [("x".to_owned(), "y".to_owned()), ("z".to_owned(), "w".to_owned())]
-    );
+    let default = &router.fallbacks[0];
+    assert_eq!((default.model.as_str(), &*default.then), ("*", &["d".to_owned()][..]));
+    assert_eq!((default.setting.as_str(), router.fallbacks.len()), ("router_settings.default_fallbacks", 1));
+    let aliases = router.model_group_alias.iter();
+    let aliases: Vec<_> =
+        aliases.map(|other| (other.alias.as_str(), other.model.as_str(), other.hidden)).collect();
+    assert_eq!(aliases, [("x", "y", false), ("z", "w", true)]);
     let text = error("router_settings:\n  model_group_alias:\n    x: 5\n");
     assert!(
         text.starts_with("config.yaml:3:8: router_settings.model_group_alias.x: expected the name"),
