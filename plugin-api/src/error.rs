@@ -128,9 +128,15 @@ impl Error {
         Self::new(ErrorKind::NotFound, format!("no secret named {name}"))
     }
 
-    /// The manager does not have `operation`.
-    pub fn unsupported(operation: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Unsupported, format!("{operation} operations are not implemented"))
+    /// `manager` does not have `operation`, and so did not do what was asked: `undone` is `write NAME`, for example.
+    pub fn not_implemented(
+        manager: impl fmt::Display,
+        operation: impl fmt::Display,
+        undone: impl fmt::Display,
+    ) -> Self {
+        let message =
+            format!("{operation} operations are not implemented by {manager}, so it did not {undone}");
+        Self::new(ErrorKind::Unsupported, message)
     }
 
     /// The manager's configuration is wrong; `message` names the setting.

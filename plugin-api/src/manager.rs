@@ -71,27 +71,28 @@ pub trait SecretManager: Send + Sync {
     ///
     /// # Errors
     /// As [`SecretManager::async_read_secret`]; [`ErrorKind::Unsupported`] by default.
-    fn sync_read_secret(&self, _request: &ReadRequest) -> Result<Secret> {
-        Err(Error::unsupported("read"))
+    fn sync_read_secret(&self, request: &ReadRequest) -> Result<Secret> {
+        Err(Error::not_implemented("this manager", "read", format_args!("read {}", request.name)))
     }
 
     /// Creates a secret or replaces its value.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] by default.
-    async fn async_write_secret(&self, _request: &WriteRequest) -> Result<WriteReceipt> {
-        Err(Error::unsupported("write"))
+    async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
+        Err(Error::not_implemented("this manager", "write", format_args!("write {}", request.name)))
     }
 
     /// Deletes a secret.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none; [`ErrorKind::Unsupported`] by default.
-    async fn async_delete_secret(&self, _request: &DeleteRequest) -> Result<()> {
-        Err(Error::unsupported("delete"))
+    async fn async_delete_secret(&self, request: &DeleteRequest) -> Result<()> {
+        Err(Error::not_implemented("this manager", "delete", format_args!("delete {}", request.name)))
     }
 
     /// Replaces a secret, under its own name or a new one.
+    /// A host asks for a new name only where the manager can delete, or says that it rotates by itself.
     ///
     /// # Errors
     /// As [`rotate_by_writing`], which is the default.
@@ -104,7 +105,7 @@ pub trait SecretManager: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`] by default.
     async fn async_list_secrets(&self, _request: &ListRequest) -> Result<Vec<String>> {
-        Err(Error::unsupported("list"))
+        Err(Error::not_implemented("this manager", "list", "list its secrets"))
     }
 
     /// Says whether the store can be used now.
@@ -158,8 +159,8 @@ pub struct NoConfig {}
 /// and compared, and only then is the old name deleted; an old name that does not exist is no error.
 ///
 /// # Errors
-/// Whatever the write, the read or the delete answers; [`ErrorKind::Internal`] when the value that was read
-/// back is another one. The old secret is untouched in every case but a failed delete.
+/// Whatever the write, the read or the delete answers; [`ErrorKind::Internal`] when the value that was read back is another
+/// one. The message says what was done. The old secret is untouched in every case but a failed delete.
 pub async fn rotate_by_writing<M: SecretManager + ?Sized>(
     manager: &M,
     request: RotateRequest,
@@ -181,9 +182,14 @@ pub async fn rotate_by_writing<M: SecretManager + ?Sized>(
     }
     let read =
         ReadRequest { name: write.name, version: None, optional_params: optional_params.clone(), timeout };
-    let stored = manager.async_read_secret(&read).await?;
+    let name = &read.name;
+    let stored = manager.async_read_secret(&read).await.map_err(|error| {
+        // What is absent is another one than the caller asked for.
+        let kind = Some(error.kind()).filter(|kind| *kind != ErrorKind::NotFound);
+        let message = format!("{name} was written, but could not be read back; {current_name} is untouched");
+        Error::new(kind.unwrap_or(ErrorKind::Internal), message).with_source(error)
+    })?;
     if stored.expose_bytes() != write.value.expose_bytes() {
-        let name = &read.name;
         return Err(Error::internal(format!(
             "{name} was written, but another value was read back; {current_name} is untouched"
         )));
@@ -195,7 +201,12 @@ pub async fn rotate_by_writing<M: SecretManager + ?Sized>(
         timeout,
     };
     match manager.async_delete_secret(&delete).await {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let old = &delete.name;
+            let message =
+                format!("{name} holds the new value, but {old} could not be deleted; delete it by itself");
+            Err(Error::new(error.kind(), message).with_source(error))
+        }
         _ => Ok(receipt),
     }
 }

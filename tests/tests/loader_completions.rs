@@ -199,6 +199,8 @@ async fn a_type_with_the_required_functions_only_is_completed_by_the_host() {
     ];
     for error in unsupported {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let said = error.message();
+        assert!(said.contains("operations are not implemented by bare, so it did not "), "{said}");
     }
     manager.health_check().await.unwrap();
     manager.shutdown().await;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::{Failure, output, table};
 use crate::{
-    config::{self, Config, Reference},
+    config::{self, Reference},
     loader::LoadReport,
     registry,
     service::{Caller, Metrics, Outcome, Policy, Resolver, resolver, with_caller},
-    startup::StartError,
+    startup,
 };
 
 /// What can be said about a check.
@@ -22,11 +22,11 @@ pub(super) struct Args {
 /// Prints one row for each reference; fails when one that is needed has no value.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let config = config::load(&args.file).map_err(Failure::wrong)?;
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", config.path.display());
-    }
+    startup::advice::on_file(&config);
+    startup::prove(&config).map_err(Failure::start)?;
     let manager = registry::load(&config, &Metrics::new()).await.map_err(Failure::managers)?;
-    let reports = manager.iter().flat_map(|manager| &manager.reports);
+    let reports = manager.as_ref().map(|manager| &*manager.reports).unwrap_or_default();
+    startup::advice::on_serving(&config, reports);
     for LoadReport { name, path, sha256, layout, .. } in reports {
         Failure::note(&format!("{name} is {}, layout {layout}, sha256 {sha256}", path.display()));
     }
@@ -37,7 +37,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         manager.shutdown().await;
     }
     output::write(&report(&outcomes))?;
-    verdict(&config, outcomes)
+    resolver::required(outcomes).map_err(Failure::failed)?;
+    Failure::note(&format!("{} is sound", config.path.display()));
+    Ok(())
 }
 
 fn report(outcomes: &[Outcome]) -> Vec<u8> {
@@ -61,14 +63,4 @@ fn places(reference: &Reference) -> String {
         None => place.setting.clone(),
     });
     places.collect::<Vec<_>>().join(", ")
-}
-
-/// A word that all is well, or every failure in full.
-fn verdict(config: &Config, outcomes: Vec<Outcome>) -> Result<(), Failure> {
-    resolver::required(outcomes).map_err(Failure::failed)?;
-    if config.master_key.is_none() {
-        return Err(Failure::wrong(StartError::no_master_key(config)));
-    }
-    Failure::note(&format!("{} is sound", config.path.display()));
-    Ok(())
 }

@@ -23,6 +23,7 @@ use crate::{
     config::{self, Config, OIDC_PREFIX, PREFIX, Place, Reference, env, is_reference},
     registry,
     service::{Caller, Metrics, Outcome, Policy, ResolveError, Resolved, Resolver, Source, with_caller},
+    startup,
 };
 
 pub(super) const HELP: &str = "\
@@ -64,9 +65,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let variables = env::variables();
     let wanted = all_wanted(args.secrets, &variables).map_err(Failure::wrong)?;
     let config = config::load(&args.config).map_err(Failure::wrong)?;
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", config.path.display());
-    }
+    startup::advice::on_file(&config);
     let values = tokio::select! {
         values = resolve(&config, &wanted) => values?,
         () = stopped_as_first_process() => {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use crate::registry::RegistryError;
+use crate::{registry::RegistryError, startup::StartError};
 
 /// Why a command failed.
 pub(super) enum Failure {
@@ -27,6 +27,14 @@ impl Failure {
 
     /// The managers were not loaded.
     pub(super) fn managers(error: RegistryError) -> Self {
+        match error.is_configuration() {
+            true => Failure::wrong(error),
+            false => Failure::failed(error),
+        }
+    }
+
+    /// The host did not start.
+    pub(super) fn start(error: StartError) -> Self {
         match error.is_configuration() {
             true => Failure::wrong(error),
             false => Failure::failed(error),

@@ -111,10 +111,18 @@ fn status(file: &Result<InspectedFile, VerifyError>) -> String {
         Err(error) => chain(error),
         Ok(file) => match refusal(file) {
             Some(refusal) => format!("refused: {refusal}"),
-            None if file.ownership.is_empty() => "ok".to_owned(),
-            None => "refused unless pinned: others can change it".to_owned(),
+            None if !file.ownership.is_empty() => "refused unless pinned: others can change it".to_owned(),
+            None => match manifest_fault(file) {
+                Some(fault) => format!("ok, but its manifest is unusable: {fault}"),
+                None => "ok".to_owned(),
+            },
         },
     }
+}
+
+/// What is wrong with a manifest that is there: the file is used without it.
+fn manifest_fault(file: &InspectedFile) -> Option<String> {
+    Some(file.inspection.as_ref().ok()?.manifest_fault.as_ref()?.to_string())
 }
 
 /// Why this host would not load the file, whoever owns it.
@@ -204,6 +212,7 @@ fn to_json(path: &Path, file: &Result<InspectedFile, VerifyError>) -> Value {
         "version": manifest.map(|manifest| &manifest.version),
         "vendor": manifest.map(|manifest| &manifest.vendor),
         "abi": manifest.map(|manifest| format!("{}.{}", manifest.abi.0, manifest.abi.1)),
+        "manifest_fault": manifest_fault(file),
         "manager_types": manifest.map(|manifest| &manifest.managers),
         "layout": found.map(layout),
         "glibc": found.and_then(|found| found.glibc).map(|(major, minor)| format!("{major}.{minor}")),

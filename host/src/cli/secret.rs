@@ -7,15 +7,16 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use keyway_plugin_api::{
-    Capabilities, DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName,
-    WriteReceipt, WriteRequest, request::MAX_VALUE_LEN,
+    DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName, WriteReceipt,
+    WriteRequest, request::MAX_VALUE_LEN,
 };
 
 use super::Failure;
 use crate::{
     config::{self, AccessMode, Config, KeyManagement},
-    registry,
+    registry::{self, Managers},
     service::{Caller, Metrics, with_caller},
+    startup,
 };
 
 /// What can be done with a secret.
@@ -51,6 +52,9 @@ pub(super) enum Command {
         /// The name that the secret has afterwards; the old one is deleted last.
         #[arg(long, value_name = "NEW_NAME")]
         to: Option<String>,
+        /// Overwrite a secret that has the new name already.
+        #[arg(long, requires = "to")]
+        replace: bool,
         #[command(flatten)]
         input: Input,
     },
@@ -73,7 +77,7 @@ pub(super) struct Input {
     /// Keep the line break at the end of the input, which otherwise is not part of the value.
     #[arg(long)]
     keep_newline: bool,
-    /// A text for people who look at the store.
+    /// A text for people who look at the store, in place of the configuration's `description`.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 }
@@ -83,7 +87,13 @@ enum Operation {
     Get,
     Set { value: Secret, description: Option<String> },
     Delete { recovery_window_in_days: u32 },
-    Rotate { new_name: SecretName, value: Secret, description: Option<String> },
+    Rotate { new_name: SecretName, value: Secret, description: Option<String>, replace: bool },
+}
+
+/// What is told when the manager has done it and has ended.
+enum Done {
+    Value(Secret),
+    Note(String),
 }
 
 /// Loads the manager, does one operation and shuts it down again.
@@ -95,26 +105,31 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         }
     };
     let config = config::load(&target.config).map_err(Failure::wrong)?;
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", config.path.display());
-    }
+    startup::advice::on_file(&config);
     let name = secret_name(&target.name).map_err(Failure::wrong)?;
     let settings = settings(&config, writes).map_err(Failure::wrong)?;
     let operation = operation(command, &name).map_err(Failure::wrong)?;
     let Some(loaded) = registry::load(&config, &Metrics::new()).await.map_err(Failure::managers)? else {
         return Err(Failure::wrong(no_manager(&config)));
     };
-    let (what, manager) = (operation.verb(), loaded.stack.manager());
-    let done = match operation.is_implemented(manager.capabilities()) {
-        Ok(()) => {
-            with_caller(Caller::Cli, operate(operation, name.clone(), settings, manager.as_ref())).await
-        }
-        Err(error) => Err(error),
-    };
-    loaded.shutdown().await;
-    done.map_err(|error| {
-        Failure::failed(error.context(format!("manager {} cannot {what} {name}", loaded.name)))
+    let manager = loaded.stack.manager();
+    let done = with_caller(Caller::Cli, async {
+        refuse_to_overwrite(&operation, &name, settings, &loaded).await?;
+        let what = operation.verb();
+        let done = operate(operation, name.clone(), settings, manager.as_ref()).await;
+        done.with_context(|| format!("manager {} cannot {what} {name}", loaded.name))
     })
+    .await;
+    loaded.shutdown().await;
+    match done.map_err(Failure::failed)? {
+        Done::Value(value) => {
+            print(&value).context("cannot write to standard output").map_err(Failure::failed)
+        }
+        Done::Note(text) => {
+            Failure::note(&text);
+            Ok(())
+        }
+    }
 }
 
 impl Operation {
@@ -124,20 +139,6 @@ impl Operation {
             Operation::Set { .. } => "write",
             Operation::Delete { .. } => "delete",
             Operation::Rotate { .. } => "rotate",
-        }
-    }
-
-    /// Whether a manager that has these capabilities can do it.
-    fn is_implemented(&self, has: Capabilities) -> anyhow::Result<()> {
-        let (what, one_of) = match self {
-            Operation::Get => ("Read", Capabilities::READ | Capabilities::SYNC_READ),
-            Operation::Set { .. } => ("Write", Capabilities::WRITE),
-            Operation::Delete { .. } => ("Delete", Capabilities::DELETE),
-            Operation::Rotate { .. } => ("Rotate", Capabilities::ROTATE | Capabilities::WRITE),
-        };
-        match has.intersects(one_of) {
-            true => Ok(()),
-            false => Err(anyhow!("{what} operations are not implemented by this plugin; it can: {has}")),
         }
     }
 }
@@ -155,11 +156,49 @@ fn operation(command: Command, name: &SecretName) -> anyhow::Result<Operation> {
             Operation::Set { value: read_value(&input)?, description: input.description }
         }
         Command::Delete { recovery_window_in_days, .. } => Operation::Delete { recovery_window_in_days },
-        Command::Rotate { to, input, .. } => {
+        Command::Rotate { to, replace, input, .. } => {
             let new_name = to.map_or_else(|| Ok(name.clone()), |to| secret_name(&to))?;
-            Operation::Rotate { new_name, value: read_value(&input)?, description: input.description }
+            Operation::Rotate {
+                new_name,
+                value: read_value(&input)?,
+                description: input.description,
+                replace,
+            }
         }
     })
+}
+
+/// A rotation to another name must not overwrite a secret that somebody else may use, unless it was told to.
+async fn refuse_to_overwrite(
+    operation: &Operation,
+    name: &SecretName,
+    settings: &KeyManagement,
+    loaded: &Managers,
+) -> anyhow::Result<()> {
+    let new_name = match operation {
+        Operation::Rotate { new_name, replace: false, .. } if new_name != name => new_name,
+        _ => return Ok(()),
+    };
+    let request = ReadRequest {
+        optional_params: settings.optional_params.clone(),
+        timeout: settings.manager.timeout,
+        ..ReadRequest::named(new_name.clone())
+    };
+    // A part of the rotation, which reads the value back as well: whatever `access_mode` and `hosted_keys` say about who
+    // is given a value, nobody is given this one.
+    match loaded.bare.async_read_secret(&request).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(_) => Err(anyhow!(
+            "{name} is not rotated to {new_name}, because manager {} has a secret of that name already; choose a name that \
+             is free, or overwrite it with --replace",
+            loaded.name
+        )),
+        Err(error) => Err(anyhow::Error::new(error).context(format!(
+            "{name} is not rotated to {new_name}, because manager {} does not tell whether it has a secret of that name; \
+             --replace goes on without knowing",
+            loaded.name
+        ))),
+    }
 }
 
 async fn operate(
@@ -167,7 +206,9 @@ async fn operate(
     name: SecretName,
     settings: &KeyManagement,
     manager: &dyn SecretManager,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Done> {
+    let described = |given: Option<String>| given.or_else(|| settings.description.clone());
+    let tags = settings.tags.clone();
     let (optional_params, timeout) = (settings.optional_params.clone(), settings.manager.timeout);
     match operation {
         Operation::Get => {
@@ -180,37 +221,42 @@ async fn operate(
                 )),
                 _ => error.into(),
             })?;
-            print(&value).context("cannot write to standard output")
+            Ok(Done::Value(value))
         }
         Operation::Set { value, description } => {
             let request = WriteRequest {
-                description,
+                description: described(description),
+                tags,
                 optional_params,
                 timeout,
                 ..WriteRequest::new(name.as_str(), value)?
             };
             let receipt = manager.async_write_secret(&request).await?;
-            Failure::note(&format!("wrote {name}{}", version(&receipt)));
-            Ok(())
+            Ok(Done::Note(format!("wrote {name}{}", version(&receipt))))
         }
         Operation::Delete { recovery_window_in_days } => {
             let request = DeleteRequest { name, recovery_window_in_days, optional_params, timeout };
             manager.async_delete_secret(&request).await?;
-            Failure::note(&format!("deleted {}", request.name));
-            Ok(())
+            Ok(Done::Note(format!("deleted {}", request.name)))
         }
-        Operation::Rotate { new_name, value, description } => {
-            let now = if new_name == name { String::new() } else { format!(", which is now {new_name}") };
+        Operation::Rotate { new_name, value, description, .. } => {
+            let to = Some(new_name.clone()).filter(|to| *to != name);
             let request = RotateRequest {
                 new_name,
-                description,
+                description: described(description),
+                tags,
                 optional_params,
                 timeout,
                 ..RotateRequest::in_place(name.as_str(), value)?
             };
-            let receipt = manager.async_rotate_secret(request).await?;
-            Failure::note(&format!("rotated {name}{now}{}", version(&receipt)));
-            Ok(())
+            let receipt = manager.async_rotate_secret(request).await.map_err(|error| match &to {
+                Some(to) if error.kind() == ErrorKind::Timeout => anyhow::Error::new(error).context(format!(
+                    "it is not known how far it came; see whether {to} and {name} are there, and with which values"
+                )),
+                _ => error.into(),
+            })?;
+            let now = to.map(|to| format!(", which is now {to}")).unwrap_or_default();
+            Ok(Done::Note(format!("rotated {name}{now}{}", version(&receipt))))
         }
     }
 }

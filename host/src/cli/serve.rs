@@ -9,7 +9,12 @@ use tokio::{
 };
 
 use super::Failure;
-use crate::{config, gateway, loader::LoadReport, local_api::LocalApi, startup::Host};
+use crate::{
+    config, gateway,
+    loader::LoadReport,
+    local_api::LocalApi,
+    startup::{self, Host},
+};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -34,9 +39,7 @@ pub(super) struct Args {
 /// Serves until SIGINT or SIGTERM.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let config = config::load(&args.config).map_err(Failure::wrong)?;
-    for warning in &config.warnings {
-        tracing::warn!("{}: {warning}", config.path.display());
-    }
+    startup::advice::on_file(&config);
     let stop = stop_signals().context("cannot listen for signals").map_err(Failure::failed)?;
     let hangup = Hangup::listen();
     // A port that is taken is found before a plugin runs.
@@ -46,10 +49,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         started = Host::start(config) => started,
         () = signals(stop.clone(), 1) => return Err(Failure::failed(anyhow!("stopped by a signal before it served"))),
     };
-    let host = started.map_err(|error| match error.is_configuration() {
-        true => Failure::wrong(error),
-        false => Failure::failed(error),
-    })?;
+    let host = started.map_err(Failure::start)?;
     tell(&host);
     let served = match socket.listen(BACKLOG) {
         Ok(listener) => serve(listener, local, &host, stop, hangup).await,

@@ -103,17 +103,6 @@ pub enum Problem {
     Refused(String),
 }
 
-/// Something that is not wrong enough to stop, but that its author will want to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// The path of the setting.
-    pub setting: String,
-    /// Where it stands, when that is known.
-    pub location: Option<Location>,
-    /// What there is to know.
-    pub message: String,
-}
-
 impl Fault {
     pub(super) fn new(setting: impl Into<String>, location: Option<Location>, problem: Problem) -> Self {
         Self { setting: setting.into(), location, problem }
@@ -164,15 +153,6 @@ impl fmt::Display for Fault {
             write!(f, "{}: ", self.setting)?;
         }
         write!(f, "{}", self.problem)
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(location) = self.location {
-            write!(f, "{location}: ")?;
-        }
-        write!(f, "{}: {}", self.setting, self.message)
     }
 }
 

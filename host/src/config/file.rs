@@ -152,7 +152,7 @@ pub(super) struct Manager {
     pub(super) timeout: Option<Span>,
     pub(super) budget: Option<ManagerBudget>,
     pub(super) sha256: Option<OneOrMany<String>>,
-    pub(super) isolation: Option<Isolation>,
+    pub(super) isolation: Option<String>,
     pub(super) max_in_flight: Option<u32>,
 }
 
@@ -162,23 +162,8 @@ pub(super) struct ManagerBudget {
     pub(super) calls_per_minute: Number,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Isolation {
-    InProcess,
-    Process,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Trust {
-    pub(super) require: Option<Require>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Require {
-    Ownership,
-    Pin,
-    Signature,
+    pub(super) require: Option<String>,
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     de::read,
-    error::{Fault, Problem, Warning, did_you_mean},
+    error::{Fault, Problem, did_you_mean},
     file::{self, AccessMode, KEY_MANAGEMENT_KEYS},
     groups,
     location::join_key,
@@ -13,6 +13,7 @@ use super::{
     nearest::nearest,
     node::Node,
     reference::PREFIX,
+    warning::Warnings,
 };
 
 /// The secret manager and what LiteLLM's settings say about its use.
@@ -61,7 +62,7 @@ pub(super) fn key_management(
     managers: Vec<ManagerSettings>,
     strict: bool,
     root: &Node,
-    warnings: &mut Vec<Warning>,
+    warnings: &mut Warnings,
 ) -> Result<Option<KeyManagement>, Fault> {
     let raw = match (general.key_management_system.as_deref(), general.key_management_settings) {
         (None, None) => return Ok(None),
@@ -129,7 +130,7 @@ fn unlisted(name: &str, managers: &[ManagerSettings]) -> Result<ManagerSettings,
     ))
 }
 
-fn check(raw: &file::KeyManagementSettings, root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Fault> {
+fn check(raw: &file::KeyManagementSettings, root: &Node, warnings: &mut Warnings) -> Result<(), Fault> {
     let key = |key| [SETTINGS[0], SETTINGS[1], key];
     if !matches!(raw.tags, None | Some(Value::Object(_) | Value::Array(_))) {
         let problem =
@@ -144,15 +145,12 @@ fn check(raw: &file::KeyManagementSettings, root: &Node, warnings: &mut Vec<Warn
         let why = "virtual keys cannot be stored while `access_mode` is `read_only`, which is also its default; set `access_mode: read_and_write` (or `write_only`), or remove `store_virtual_keys`";
         return Err(refused(root, &path, why));
     }
-    warnings.push(Warning {
-        setting: path.join("."),
-        location: root.location_at(&path),
-        message: "this version has no key API yet, so no virtual key is made or stored".to_owned(),
-    });
+    let message = "this version has no key API yet, so no virtual key is made or stored";
+    warnings.push(path.join("."), root.location_at(&path), message);
     Ok(())
 }
 
-fn unknown_keys(node: &Node, strict: bool, warnings: &mut Vec<Warning>) -> Result<(), Fault> {
+fn unknown_keys(node: &Node, strict: bool, warnings: &mut Warnings) -> Result<(), Fault> {
     let parent = SETTINGS.join(".");
     for entry in node.entries() {
         let key = entry.key.as_str();
@@ -164,14 +162,9 @@ fn unknown_keys(node: &Node, strict: bool, warnings: &mut Vec<Warning>) -> Resul
             return Err(Fault::new(parent, entry.location, problem));
         }
         let hint = nearest(key, KEY_MANAGEMENT_KEYS).map(|near| format!("; did you mean `{near}`?"));
-        warnings.push(Warning {
-            setting: join_key(&parent, key),
-            location: entry.location,
-            message: format!(
-                "unknown key, which only the plugin sees, in its optional_params{}",
-                hint.unwrap_or_default()
-            ),
-        });
+        let hint = hint.unwrap_or_default();
+        let message = format!("unknown key, which only the plugin sees, in its optional_params{hint}");
+        warnings.push(join_key(&parent, key), entry.location, message);
     }
     Ok(())
 }

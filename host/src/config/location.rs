@@ -28,13 +28,17 @@ impl fmt::Display for Location {
     }
 }
 
+impl Place {
+    /// File, line and column, as compilers write them.
+    pub fn position(&self) -> String {
+        let location = self.location.map(|location| format!(":{location}")).unwrap_or_default();
+        format!("{}{location}", self.file.display())
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(location) = self.location {
-            write!(f, ":{location}")?;
-        }
-        write!(f, " ({})", self.setting)
+        write!(f, "{} ({})", self.position(), self.setting)
     }
 }
 

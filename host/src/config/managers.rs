@@ -10,8 +10,8 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    error::Fault,
-    file::{self, Isolation, OnError, OnMemberError, Require},
+    error::{Fault, Problem},
+    file::{self, OnError, OnMemberError},
     groups,
     local_api::{self, LocalApiSettings},
     location::join_key,
@@ -164,13 +164,15 @@ pub(super) fn managers(raw: &mut file::Keyway, root: &Node) -> Result<Vec<Manage
 
 /// Proves the rest of the section; relative folders begin at `dir`.
 pub(super) fn settings(raw: &file::Keyway, root: &Node, dir: &Path) -> Result<KeywaySettings, Fault> {
-    let trust = match raw.trust.as_ref().and_then(|trust| trust.require) {
-        None | Some(Require::Ownership) => TrustRequirement::Ownership,
-        Some(Require::Pin) => TrustRequirement::Pin,
-        Some(Require::Signature) => {
+    let path = ["keyway", "trust", "require"];
+    let trust = match raw.trust.as_ref().and_then(|trust| trust.require.as_deref()) {
+        None | Some("ownership") => TrustRequirement::Ownership,
+        Some("pin") => TrustRequirement::Pin,
+        Some("signature") => {
             let why = "this version does not check signatures yet; use `pin` and give the `sha256` of each plugin, or `ownership`";
-            return Err(refused(root, &["keyway", "trust", "require"], why));
+            return Err(refused(root, &path, why));
         }
+        Some(other) => return Err(unknown(root, &path, other, &["ownership", "pin"])),
     };
     let max_body = raw.max_body.map_or(DEFAULT_MAX_BODY, |size| size.0);
     if max_body == 0 {
@@ -202,6 +204,12 @@ pub(super) fn refused(root: &Node, path: &[&str], why: impl Into<String>) -> Fau
     Fault::refused(setting, root.location_at(path), why)
 }
 
+/// A refusal of a value that is none of those that work in this version, which are the only ones it advises.
+fn unknown(root: &Node, path: &[&str], value: &str, known: &[&'static str]) -> Fault {
+    let problem = Problem::UnknownValue { value: value.to_owned(), known: known.to_vec() };
+    Fault { problem, ..refused(root, path, "") }
+}
+
 fn manager(name: String, mut raw: file::Manager, root: &Node) -> Result<ManagerSettings, Fault> {
     let at = |key, why: &str| refused(root, &["keyway", "managers", &name, key], why);
     let timeout = raw.timeout.map_or(keyway_plugin_api::request::DEFAULT_TIMEOUT, |span| span.0);
@@ -231,9 +239,15 @@ fn manager(name: String, mut raw: file::Manager, root: &Node) -> Result<ManagerS
 
 fn plugin(name: &str, raw: file::Manager, root: &Node) -> Result<PluginSettings, Fault> {
     let at = |key, why: &str| refused(root, &["keyway", "managers", name, key], why);
-    if raw.isolation == Some(Isolation::Process) {
-        let why = "running a plugin in a process of its own is not available in this version; use `in_process`, which is the default";
-        return Err(at("isolation", why));
+    match raw.isolation.as_deref() {
+        None | Some("in_process") => {}
+        Some("process") => {
+            let why = "running a plugin in a process of its own is not available in this version; use `in_process`, which is the default";
+            return Err(at("isolation", why));
+        }
+        Some(other) => {
+            return Err(unknown(root, &["keyway", "managers", name, "isolation"], other, &["in_process"]));
+        }
     }
     let reference = raw.plugin.as_deref().map(str::trim);
     if reference == Some("") {
@@ -241,6 +255,11 @@ fn plugin(name: &str, raw: file::Manager, root: &Node) -> Result<PluginSettings,
         return Err(at("plugin", why));
     }
     let pins = raw.sha256.map(|many| many.0).unwrap_or_default();
+    let entry = root.at(&["keyway", "managers", name]);
+    if pins.is_empty() && entry.is_some_and(|entry| entry.entry("sha256").is_some()) {
+        let why = "is empty, which would leave the plugin unpinned; give the hash that `keyway plugin inspect` shows, or remove the key";
+        return Err(at("sha256", why));
+    }
     let sha256 = pins.iter().map(|pin| hash(pin)).collect::<Option<_>>().ok_or_else(|| {
         at("sha256", "expected 64 hexadecimal digits for each hash, with or without `sha256:` before them")
     })?;

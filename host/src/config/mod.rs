@@ -16,12 +16,15 @@ mod managers;
 mod models;
 mod nearest;
 mod node;
+mod places;
 mod reference;
+mod router;
 mod service;
 mod setting;
 mod startup;
 mod substitute;
 mod units;
+mod warning;
 
 #[cfg(test)]
 mod published;
@@ -40,10 +43,11 @@ use self::{
     location::join_key,
     nearest::nearest,
     node::{Node, Unparsed, Yaml},
+    warning::Warnings,
 };
 pub use self::{
     env::{Absent, Env},
-    error::{ConfigError, Warning},
+    error::ConfigError,
     file::{AccessMode, OnError, OnMemberError},
     key_management::KeyManagement,
     local_api::{Grant, LocalApiSettings, Names},
@@ -52,11 +56,14 @@ pub use self::{
         DEFAULT_MAX_BODY, DEFAULT_MAX_IN_FLIGHT, KeywaySettings, ManagerSettings, ManagerSource,
         PluginSettings, TrustRequirement,
     },
-    models::{Model, Param, RouterSettings},
+    models::{Model, Param},
+    places::Places,
     reference::{OIDC_PREFIX, PREFIX, Reference, is_reference},
+    router::{Fallback, ModelAlias, RouterSettings},
     service::{AuditSettings, CacheSettings, RetrySettings, ServiceSettings},
     setting::Setting,
     startup::{OnMissing, StartupSettings},
+    warning::Warning,
 };
 
 /// A configuration that holds together.
@@ -82,6 +89,8 @@ pub struct Config {
     pub references: Vec<Reference>,
     /// What its author will want to know.
     pub warnings: Vec<Warning>,
+    /// Where each setting stands.
+    pub places: Places,
 }
 
 /// The sections that are read; others are LiteLLM's own affair.
@@ -96,6 +105,18 @@ const SECTIONS: [&str; 6] = [
 
 /// Keys of `general_settings` that are read.
 const GENERAL_KEYS: [&str; 3] = ["key_management_settings", "key_management_system", "master_key"];
+
+/// Keys of `router_settings` that are read.
+const ROUTER_KEYS: [&str; 8] = [
+    "cooldown_time",
+    "default_fallbacks",
+    "fallbacks",
+    "model_group_alias",
+    "num_retries",
+    "request_timeout",
+    "stream_timeout",
+    "timeout",
+];
 
 /// Reads and proves a file, with the environment of this process.
 ///
@@ -133,19 +154,21 @@ pub fn parse(text: &str, path: &Path, env: Env) -> Result<Config, ConfigError> {
 }
 
 fn prove(mut root: Node, path: &Path, env: Env) -> Result<Config, Fault> {
-    let mut warnings = Vec::new();
+    let file: Arc<Path> = path.into();
+    let places = Places::new(&root, &file);
+    let mut warnings = Warnings::about(&file);
     sections(&root, &mut warnings)?;
     let env = substitute::environment_variables(&root, env)?;
     substitute::from_environment(&mut root, &env)?;
 
-    let file: Arc<Path> = path.into();
     let dir = std::path::absolute(path).ok().and_then(|path| Some(path.parent()?.to_owned()));
     let dir = dir.unwrap_or_else(|| PathBuf::from("."));
     let mut own: file::Keyway = section(&root, "keyway")?;
     let managers = managers::managers(&mut own, &root)?;
     let keyway = managers::settings(&own, &root, &dir)?;
     let mut general: file::General = section(&root, "general_settings")?;
-    let master_key = general.master_key.take().and_then(|text| master_key(&text, &root, &file));
+    let master_key =
+        general.master_key.take().map(|text| master_key(&text, &root, &file)).transpose()?.flatten();
     if keyway.local_api.is_some() {
         local_api::fits(general.key_management_settings.as_ref(), &root)?;
     }
@@ -153,11 +176,8 @@ fn prove(mut root: Node, path: &Path, env: Env) -> Result<Config, Fault> {
     let key_management =
         key_management::key_management(general, managers, keyway.strict_config, &root, &mut warnings)?;
     if idle {
-        warnings.push(Warning {
-            setting: "keyway.managers".to_owned(),
-            location: root.location_at(&["keyway", "managers"]),
-            message: "no manager is used; set `general_settings.key_management_system: custom` and name one in `key_management_settings.custom_secret_manager`".to_owned(),
-        });
+        let message = "no manager is used; set `general_settings.key_management_system: custom` and name one in `key_management_settings.custom_secret_manager`";
+        warnings.push("keyway.managers", root.location_at(&["keyway", "managers"]), message);
     }
     Ok(Config {
         path: path.into(),
@@ -166,10 +186,11 @@ fn prove(mut root: Node, path: &Path, env: Env) -> Result<Config, Fault> {
         master_key,
         key_management,
         models: models::models(&root, &file)?,
-        router: models::router(&root)?,
+        router: router::router(&root)?,
         keyway,
-        references: reference::collect(&root, &file)?,
-        warnings,
+        references: reference::collect(&root, &file, &mut warnings)?,
+        warnings: warnings.into_all(),
+        places,
     })
 }
 
@@ -178,8 +199,8 @@ fn section<'a, T: Default + serde::Deserialize<'a>>(root: &'a Node, key: &str) -
     read(node).map_err(|fault| fault.inside_key(key, node.location))
 }
 
-/// Looks at the names of the sections, and at those of `general_settings`, for slips.
-fn sections(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Fault> {
+/// Looks at the names of the sections, and at those in `general_settings` and `router_settings`, for slips.
+fn sections(root: &Node, warnings: &mut Warnings) -> Result<(), Fault> {
     if !matches!(root.value, Yaml::Map(_)) {
         let problem =
             Problem::WrongType { expected: "a mapping of sections".into(), found: kind(root).into() };
@@ -189,11 +210,10 @@ fn sections(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Fault> {
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let setting = join_key(parent, &entry.key);
             match nearest(&entry.key, known.iter().copied()) {
-                Some(near) => warnings.push(Warning {
-                    setting,
-                    location: entry.location,
-                    message: format!("unknown key, which is ignored; did you mean `{near}`?"),
-                }),
+                Some(near) => {
+                    let message = format!("unknown key, which is ignored; did you mean `{near}`?");
+                    warnings.push(setting, entry.location, message);
+                }
                 None => tracing::debug!(setting, "a setting of LiteLLM's is not used here"),
             }
         }
@@ -201,7 +221,9 @@ fn sections(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Fault> {
     look("", root.entries(), &SECTIONS);
     let general = root.get("general_settings").map(Node::entries).unwrap_or_default();
     look("general_settings", general, &GENERAL_KEYS);
-    match root.entries().iter().find(|entry| entry.key == "include") {
+    let router = root.get("router_settings").map(Node::entries).unwrap_or_default();
+    look("router_settings", router, &ROUTER_KEYS);
+    match root.entry("include") {
         Some(include) => {
             let why = "`include` is not supported; put the content of those files into this one";
             Err(Fault::refused("include", include.location, why))
@@ -210,8 +232,8 @@ fn sections(root: &Node, warnings: &mut Vec<Warning>) -> Result<(), Fault> {
     }
 }
 
-fn master_key(text: &str, root: &Node, file: &Arc<Path>) -> Option<Setting> {
-    let location = root.location_at(&["general_settings", "master_key"]);
-    let place = Place { file: file.clone(), setting: "general_settings.master_key".to_owned(), location };
-    Setting::new(text, place)
+fn master_key(text: &str, root: &Node, file: &Arc<Path>) -> Result<Option<Setting>, Fault> {
+    let path = ["general_settings", "master_key"];
+    let place = Place { file: file.clone(), setting: path.join("."), location: root.location_at(&path) };
+    Setting::key(text, place).map_err(|why| managers::refused(root, &path, why))
 }

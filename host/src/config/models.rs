@@ -1,4 +1,4 @@
-//! `model_list`, `router_settings` and `litellm_settings`, as far as the gateway uses them.
+//! `model_list`, as far as the gateway uses it.
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -68,23 +68,6 @@ pub enum Param {
     Json(Value),
 }
 
-/// What `router_settings` says, and where it is silent `litellm_settings`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RouterSettings {
-    /// How often a request is tried again.
-    pub num_retries: Option<u32>,
-    /// The time a request may take.
-    pub timeout: Option<Duration>,
-    /// The time a streamed request may take.
-    pub stream_timeout: Option<Duration>,
-    /// How long a failing deployment is left alone.
-    pub cooldown_time: Option<Duration>,
-    /// For each group the groups to try after it, in order; `*` stands for every group.
-    pub fallbacks: Vec<(String, Vec<String>)>,
-    /// Other names of groups: alias, then group.
-    pub model_group_alias: Vec<(String, String)>,
-}
-
 impl fmt::Debug for Param {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -113,24 +96,6 @@ pub(super) fn models(root: &Node, file: &Arc<Path>) -> Result<Vec<Model>, Fault>
         .collect()
 }
 
-/// Proves `router_settings` over `litellm_settings`.
-pub(super) fn router(root: &Node) -> Result<RouterSettings, Fault> {
-    let litellm = routing(root, "litellm_settings")?;
-    let router = routing(root, "router_settings")?;
-    Ok(RouterSettings {
-        num_retries: router.num_retries.or(litellm.num_retries),
-        timeout: router.timeout.or(litellm.timeout),
-        stream_timeout: router.stream_timeout.or(litellm.stream_timeout),
-        cooldown_time: router.cooldown_time.or(litellm.cooldown_time),
-        fallbacks: if router.fallbacks.is_empty() { litellm.fallbacks } else { router.fallbacks },
-        model_group_alias: if router.model_group_alias.is_empty() {
-            litellm.model_group_alias
-        } else {
-            router.model_group_alias
-        },
-    })
-}
-
 fn model(node: &Node, setting: String, file: &Arc<Path>) -> Result<Model, Fault> {
     let entry: file::ModelEntry = read(node)?;
     let raw = entry.litellm_params;
@@ -141,8 +106,13 @@ fn model(node: &Node, setting: String, file: &Arc<Path>) -> Result<Model, Fault>
         location: node.location_at(&["litellm_params", key]),
     };
     let count = |key: &str, number: Option<Number>| whole(node, &path(key), number);
+    if is_reference(&entry.model_name) {
+        let why = "is the name that callers ask for, so no reference is resolved here; write the name itself, such as `gpt-4`";
+        return Err(at(node, &["model_name"], why));
+    }
+    let api_key = raw.api_key.map(|text| Setting::key(&text, place("api_key"))).transpose();
     Ok(Model {
-        api_key: raw.api_key.and_then(|text| Setting::new(&text, place("api_key"))),
+        api_key: api_key.map_err(|why| at(node, &["litellm_params", "api_key"], why))?.flatten(),
         api_base: raw.api_base.and_then(|text| Setting::new(&text, place("api_base"))),
         weight: raw.weight.map(|weight| weight.0),
         rpm: count("rpm", raw.rpm)?,
@@ -170,47 +140,7 @@ fn params(node: &Node) -> Result<Vec<(String, Param)>, Fault> {
         .collect()
 }
 
-fn routing(root: &Node, section: &str) -> Result<RouterSettings, Fault> {
-    let Some(node) = root.get(section) else { return Ok(RouterSettings::default()) };
-    let prove = || {
-        let raw: file::Routing = read(node)?;
-        let mut fallbacks: Vec<(String, Vec<String>)> = Vec::new();
-        for (group, then) in raw.fallbacks.into_iter().flatten().flatten() {
-            fallbacks.push((group, then.0));
-        }
-        fallbacks.extend(raw.default_fallbacks.map(|then| ("*".to_owned(), then)));
-        Ok(RouterSettings {
-            num_retries: whole(node, &["num_retries".to_owned()], raw.num_retries)?.map(small),
-            timeout: raw.timeout.or(raw.request_timeout).map(|span| span.0),
-            stream_timeout: raw.stream_timeout.map(|span| span.0),
-            cooldown_time: raw.cooldown_time.map(|span| span.0),
-            fallbacks,
-            model_group_alias: aliases(node, raw.model_group_alias.unwrap_or_default())?,
-        })
-    };
-    prove().map_err(|fault: Fault| fault.inside_key(section, node.location))
-}
-
-/// An alias is a group's name, or a mapping that holds it under `model`.
-fn aliases(
-    node: &Node,
-    raw: std::collections::BTreeMap<String, Value>,
-) -> Result<Vec<(String, String)>, Fault> {
-    raw.into_iter()
-        .map(|(alias, target)| {
-            let group = target.as_str().or_else(|| target.get("model")?.as_str());
-            group.map(|group| (alias.clone(), group.to_owned())).ok_or_else(|| {
-                let location = node.location_at(&["model_group_alias", &alias]);
-                let why = "expected the name of a model group, or a mapping with it under `model`";
-                Fault::refused("", location, why)
-                    .inside_key(&alias, None)
-                    .inside_key("model_group_alias", None)
-            })
-        })
-        .collect()
-}
-
-fn whole(node: &Node, path: &[String], number: Option<Number>) -> Result<Option<u64>, Fault> {
+pub(super) fn whole(node: &Node, path: &[String], number: Option<Number>) -> Result<Option<u64>, Fault> {
     let Some(number) = number else { return Ok(None) };
     let keys: Vec<&str> = path.iter().map(String::as_str).collect();
     number.whole().map(Some).ok_or_else(|| at(node, &keys, "expected a whole number"))
@@ -225,6 +155,6 @@ fn at(node: &Node, path: &[&str], why: &str) -> Fault {
     path.iter().rev().fold(Fault::refused("", location, why), |fault, key| fault.inside_key(key, None))
 }
 
-fn small(count: u64) -> u32 {
+pub(super) fn small(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

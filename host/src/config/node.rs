@@ -63,7 +63,7 @@ impl Node {
 
     /// The value under a key of a mapping, unless it is absent or null.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        let entry = self.entries().iter().find(|entry| entry.key == key)?;
+        let entry = self.entry(key)?;
         (!matches!(entry.value.value, Yaml::Null)).then_some(&entry.value)
     }
 
@@ -82,9 +82,17 @@ impl Node {
         path.iter().try_fold(self, |node, key| node.get(key))
     }
 
-    /// Where the value below a path of keys stands; a mapping stands at its first key.
+    /// Where the value below a path of keys stands; a mapping stands at its first key, and what has no place of its own,
+    /// as an empty list, at the key before it.
     pub(super) fn location_at(&self, path: &[&str]) -> Option<Location> {
-        self.at(path)?.location
+        let Some((last, parents)) = path.split_last() else { return self.location };
+        let entry = self.at(parents)?.entry(last)?;
+        entry.value.location.or(entry.location)
+    }
+
+    /// The entry of a mapping under a key, also where its value is null.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
     }
 
     /// The entries of a mapping; none for anything else.

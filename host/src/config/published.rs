@@ -102,9 +102,9 @@ fn store_virtual_keys_loads_and_says_that_the_key_api_is_missing() {
 ",
     );
     let [warning] = config.warnings.as_slice() else { panic!("one warning: {:?}", config.warnings) };
-    assert!(
-        warning.to_string().starts_with("6:25: general_settings.key_management_settings.store_virtual_keys:")
-    );
+    assert!(warning.to_string().starts_with(
+        "/etc/keyway/config.yaml:6:25: general_settings.key_management_settings.store_virtual_keys:"
+    ));
     let settings = key_management(config);
     assert_eq!(settings.access_mode, AccessMode::WriteOnly);
     assert_eq!(settings.prefix_for_stored_virtual_keys, "litellm/");

@@ -6,6 +6,7 @@ use super::{
     error::Fault,
     location::{Place, join_index, join_key},
     node::{Node, Yaml},
+    warning::Warnings,
 };
 
 /// What a reference to a named secret begins with.
@@ -68,12 +69,22 @@ pub fn is_reference(text: &str) -> bool {
 
 /// Every reference of a file once, in the order of the file, apart from those that only the environment
 /// answers: what configures the manager itself, and `environment_variables`.
-pub(super) fn collect(root: &Node, file: &Arc<Path>) -> Result<Vec<Reference>, Fault> {
+pub(super) fn collect(
+    root: &Node,
+    file: &Arc<Path>,
+    warnings: &mut Warnings,
+) -> Result<Vec<Reference>, Fault> {
     let mut found = Vec::new();
     visit(root, "", &mut |text, setting, node| {
         if text == PREFIX {
             let why = "`os.environ/` names nothing; write the name of the secret after it";
             return Err(Fault::refused(setting, node.location, why));
+        }
+        if text.trim() != text || text.strip_prefix(PREFIX).is_some_and(|name| name.trim() != name) {
+            let message = format!(
+                "the white space at the end or the beginning of {text:?} is part of the name; remove it if it is a slip"
+            );
+            warnings.push(setting, node.location, message);
         }
         let place = Place { file: file.clone(), setting: setting.to_owned(), location: node.location };
         let required = is_used(setting);
@@ -130,7 +141,8 @@ mod tests {
 
     fn collected(yaml: &str) -> Vec<Reference> {
         let tree = Node::parse(yaml).unwrap_or_else(|_| panic!("does not parse"));
-        collect(&tree, &Path::new("config.yaml").into()).unwrap()
+        let file = Path::new("config.yaml").into();
+        collect(&tree, &file, &mut Warnings::about(&file)).unwrap()
     }
 
     #[test]
@@ -178,7 +190,8 @@ mod tests {
     #[test]
     fn a_reference_without_a_name_is_refused_where_it_stands() {
         let tree = Node::parse("a:\n  b: os.environ/\n").unwrap_or_else(|_| panic!("does not parse"));
-        let fault = collect(&tree, &Path::new("c").into()).unwrap_err();
+        let file = Path::new("c").into();
+        let fault = collect(&tree, &file, &mut Warnings::about(&file)).unwrap_err();
         assert_eq!((fault.setting.as_str(), fault.location.map(|at| at.line)), ("a.b", Some(2)));
     }
 }

@@ -33,6 +33,22 @@ impl Setting {
         Some(Self { place, value })
     }
 
+    /// The setting of a key, which is sent and compared as a header of HTTP.
+    ///
+    /// # Errors
+    /// Why a key that stands in the file can be in no header.
+    pub(super) fn key(text: &str, place: Place) -> Result<Option<Self>, &'static str> {
+        if text.contains(['\r', '\n']) {
+            return Err(
+                "holds a line break, which no HTTP header can; write the key on one line, or end a `|` block with `|-`",
+            );
+        }
+        if text.chars().any(|character| character.is_ascii_control() && character != '\t') {
+            return Err("holds a control character, which no HTTP header can; write the key without it");
+        }
+        Ok(Self::new(text, place))
+    }
+
     /// Where the setting stands.
     pub fn place(&self) -> &Place {
         &self.place

@@ -98,7 +98,10 @@ fn an_unknown_key_management_setting_warns_and_is_refused_when_strict() {
     let text = custom("    hosted_key: [A]\n    acme_region: eu\n");
     let config = load(&text);
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-    assert!(warnings[0].starts_with("5:5: general_settings.key_management_settings.hosted_key: unknown key"));
+    assert!(
+        warnings[0]
+            .starts_with("config.yaml:5:5: general_settings.key_management_settings.hosted_key: unknown key")
+    );
     assert!(warnings[0].ends_with("did you mean `hosted_keys`?"), "{}", warnings[0]);
     assert_eq!(warnings.len(), 2);
     let params: serde_json::Value = config.key_management.unwrap().optional_params.parse().unwrap();
@@ -224,11 +227,13 @@ fn router_settings_win_over_litellm_settings_and_strangers_are_tolerated() {
     )
     .router;
     assert_eq!((router.num_retries, router.timeout), (Some(1), Some(Duration::from_secs(10))));
-    assert_eq!(router.fallbacks, [("*".to_owned(), vec!["d".to_owned()])]);
-    assert_eq!(
-        router.model_group_alias,
-        [("x".to_owned(), "y".to_owned()), ("z".to_owned(), "w".to_owned())]
-    );
+    let default = &router.fallbacks[0];
+    assert_eq!((default.model.as_str(), &*default.then), ("*", &["d".to_owned()][..]));
+    assert_eq!((default.setting.as_str(), router.fallbacks.len()), ("router_settings.default_fallbacks", 1));
+    let aliases = router.model_group_alias.iter();
+    let aliases: Vec<_> =
+        aliases.map(|other| (other.alias.as_str(), other.model.as_str(), other.hidden)).collect();
+    assert_eq!(aliases, [("x", "y", false), ("z", "w", true)]);
     let text = error("router_settings:\n  model_group_alias:\n    x: 5\n");
     assert!(
         text.starts_with("config.yaml:3:8: router_settings.model_group_alias.x: expected the name"),
@@ -258,4 +263,78 @@ fn slips_in_section_names_are_pointed_out() {
     assert!(warnings[1].contains("did you mean `master_key`?"));
     assert!(warnings[2].contains("no manager is used"));
     assert_eq!(warnings.len(), 3);
+}
+
+#[test]
+fn only_what_works_is_advised() {
+    let isolation = error("keyway: {managers: {m: {isolation: proces}}}\n");
+    assert!(isolation.ends_with("isolation: `proces` is not one of `in_process`"), "{isolation}");
+    let trust = error("keyway: {trust: {require: signatur}}\n");
+    assert!(trust.ends_with("require: `signatur` is not one of `ownership`, `pin`"), "{trust}");
+}
+
+#[test]
+fn a_pin_that_pins_nothing_is_refused_where_it_stands() {
+    for (pin, place) in [("sha256: []", "4:7"), ("sha256:", "4:14")] {
+        let text = error(&format!("keyway:\n  managers:\n    m:\n      {pin}\n"));
+        assert!(
+            text.starts_with(&format!("config.yaml:{place}: keyway.managers.m.sha256: is empty")),
+            "{text}"
+        );
+        assert!(text.contains("give the hash") && text.contains("or remove the key"), "{text}");
+    }
+}
+
+#[test]
+fn a_list_of_files_to_include_is_refused_where_it_stands() {
+    for text in ["model_list: []\ninclude: [other.yaml]\n", "model_list: []\ninclude:\n  - other.yaml\n"] {
+        assert!(
+            error(text).starts_with("config.yaml:2:1: include: `include` is not supported"),
+            "{}",
+            error(text)
+        );
+    }
+}
+
+#[test]
+fn a_literal_key_that_no_header_can_hold_is_refused_where_it_stands_without_its_value() {
+    let api_key = error(&model("    api_key: |\n      sk-canary\n"));
+    assert!(api_key.contains(": model_list[0].litellm_params.api_key: holds a line break"), "{api_key}");
+    assert!(api_key.starts_with("config.yaml:5:"), "{api_key}");
+    let master_key = error("general_settings:\n  master_key: \"sk-canary\\x07\"\n");
+    assert!(
+        master_key.starts_with("config.yaml:2:15: general_settings.master_key: holds a control character")
+    );
+    assert!(!format!("{api_key}{master_key}").contains("canary"));
+}
+
+#[test]
+fn a_reference_as_the_name_of_a_model_is_refused_where_it_stands() {
+    let text = error("model_list:\n- model_name: os.environ/NAME\n  litellm_params: {model: openai/x}\n");
+    assert!(
+        text.starts_with("config.yaml:2:15: model_list[0].model_name: is the name that callers ask for"),
+        "{text}"
+    );
+}
+
+#[test]
+fn white_space_at_the_end_of_a_name_is_pointed_out() {
+    let config = load(&model("    api_key: 'os.environ/KEY '\n"));
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].starts_with("config.yaml:5:14: model_list[0].litellm_params.api_key: "),
+        "{warnings:?}"
+    );
+    assert!(warnings[0].contains("\"os.environ/KEY \" is part of the name"), "{warnings:?}");
+}
+
+#[test]
+fn slips_in_router_settings_are_pointed_out_and_settings_of_litellm_are_not() {
+    let config = load(
+        "router_settings: {num_retrys: 3, retry_after: 1, max_fallbacks: 2, retry_policy: {}, routing_strategy: s, content_policy_fallbacks: [], model_group_retry_policy: {}, redis_host: h, allowed_fails: 3}\n",
+    );
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("config.yaml:1:19: router_settings.num_retrys: unknown key, which is ignored; did you mean `num_retries`?"), "{warnings:?}");
 }

@@ -162,6 +162,24 @@ pub enum DeploymentError {
     },
 }
 
+impl DeploymentError {
+    /// The setting that is wrong.
+    pub fn setting(&self) -> String {
+        let (entry, below) =
+            match self {
+                DeploymentError::ModelName { setting, .. } => (setting, "model_name"),
+                DeploymentError::UnknownProvider { setting, .. }
+                | DeploymentError::Wildcard { setting, .. } => (setting, "litellm_params.model"),
+                DeploymentError::MissingApiBase { setting, .. }
+                | DeploymentError::ApiBase { setting, .. } => (setting, "litellm_params.api_base"),
+                DeploymentError::MissingApiKey { setting, .. } => (setting, "litellm_params.api_key"),
+                DeploymentError::Header { setting, .. } => (setting, "litellm_params.extra_headers"),
+                DeploymentError::Weight { setting, .. } => (setting, "litellm_params.weight"),
+            };
+        format!("{entry}.{below}")
+    }
+}
+
 /// One place a model can be had from. Its identity is what the configuration says, never a resolved value.
 #[derive(Debug)]
 pub struct Deployment {

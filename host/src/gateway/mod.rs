@@ -49,6 +49,6 @@ pub use self::{
     deployment::{Deployment, DeploymentError, DeploymentSpec, Param, Text},
     server::serve,
     state::{DEFAULT_DRAIN, DEFAULT_MAX_BODY, Gateway, GatewayState, GatewayStateError, Settings},
-    table::{ModelAlias, RouteError, RouterSettings},
+    table::{Fallback, ModelAlias, RouteError, RouterSettings},
     target::UrlFault,
 };

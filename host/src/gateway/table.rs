@@ -17,8 +17,8 @@ pub struct RouterSettings {
     pub cooldown: Duration,
     /// Other names for models.
     pub model_group_alias: Vec<(String, ModelAlias)>,
-    /// The models that are asked, in order, after one has failed; `*` stands for every other model.
-    pub fallbacks: Vec<(String, Vec<String>)>,
+    /// What is asked after a model has failed.
+    pub fallbacks: Vec<Fallback>,
 }
 
 impl Default for RouterSettings {
@@ -34,11 +34,24 @@ impl Default for RouterSettings {
     }
 }
 
+/// The models that are asked, in order, after one has failed.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    /// The model that has failed; `*` stands for every other model.
+    pub model: String,
+    /// The models that are asked.
+    pub then: Vec<String>,
+    /// The setting that says so; error messages begin with it.
+    pub setting: String,
+}
+
 /// What another name for a model stands for.
 #[derive(Clone, Debug)]
 pub struct ModelAlias {
     /// The model.
     pub model: String,
+    /// The setting that says so; error messages begin with it.
+    pub setting: String,
     /// Whether `/v1/models` leaves the name out.
     pub hidden: bool,
 }
@@ -48,26 +61,33 @@ pub struct ModelAlias {
 pub enum RouteError {
     /// An alias stands for a model that does not exist.
     #[error(
-        "router_settings.model_group_alias.{alias} stands for `{model}`, which is in no entry of model_list; \
-         correct the name or add the model"
+        "{setting} stands for `{model}`, which is in no entry of model_list; correct the name or add the model"
     )]
     Alias {
-        /// The alias.
-        alias: String,
+        /// Where the alias stands.
+        setting: String,
         /// What it stands for.
         model: String,
     },
     /// A fallback names a model that does not exist.
     #[error(
-        "router_settings.fallbacks of `{model}` names `{fallback}`, which is in no entry of model_list; \
-         correct the name or add the model"
+        "{setting} names `{fallback}`, which is in no entry of model_list; correct the name or add the model"
     )]
     Fallback {
-        /// The model whose fallbacks they are.
-        model: String,
+        /// Where the fallbacks stand.
+        setting: String,
         /// The name that does not exist.
         fallback: String,
     },
+}
+
+impl RouteError {
+    /// The setting that is wrong.
+    pub fn setting(&self) -> &str {
+        match self {
+            RouteError::Alias { setting, .. } | RouteError::Fallback { setting, .. } => setting,
+        }
+    }
 }
 
 /// All models of the gateway.
@@ -118,7 +138,7 @@ impl RouteTable {
         wildcards.sort_by(|a, b| b.name().len().cmp(&a.name().len()).then_with(|| a.name().cmp(b.name())));
         names.retain(|name| !name.contains('*'));
         let aliases = router.model_group_alias.iter().cloned().collect();
-        let fallbacks = router.fallbacks.iter().cloned().collect();
+        let fallbacks = router.fallbacks.iter().map(|one| (one.model.clone(), one.then.clone())).collect();
         let table = RouteTable { exact, wildcards, aliases, fallbacks, names };
         table.check(router)?;
         Ok(table)
@@ -180,12 +200,14 @@ impl RouteTable {
     fn check(&self, router: &RouterSettings) -> Result<(), RouteError> {
         for (alias, target) in &router.model_group_alias {
             if self.resolve(alias).is_none() {
-                return Err(RouteError::Alias { alias: alias.clone(), model: target.model.clone() });
+                let ModelAlias { setting, model, .. } = target.clone();
+                return Err(RouteError::Alias { setting, model });
             }
         }
-        for (model, fallbacks) in &router.fallbacks {
-            if let Some(fallback) = fallbacks.iter().find(|fallback| self.resolve(fallback).is_none()) {
-                return Err(RouteError::Fallback { model: model.clone(), fallback: fallback.clone() });
+        for Fallback { then, setting, .. } in &router.fallbacks {
+            if let Some(fallback) = then.iter().find(|fallback| self.resolve(fallback).is_none()) {
+                let (setting, fallback) = (setting.clone(), fallback.clone());
+                return Err(RouteError::Fallback { setting, fallback });
             }
         }
         Ok(())
@@ -210,7 +232,12 @@ mod tests {
     }
 
     fn alias(model: &str, hidden: bool) -> ModelAlias {
-        ModelAlias { model: model.into(), hidden }
+        ModelAlias { model: model.into(), setting: "router_settings.model_group_alias.a".into(), hidden }
+    }
+
+    fn fallback(model: &str, then: &[&str]) -> Fallback {
+        let then = then.iter().map(|&name| name.into()).collect();
+        Fallback { model: model.into(), then, setting: format!("router_settings.fallbacks[0].{model}") }
     }
 
     fn table() -> RouteTable {
@@ -221,8 +248,8 @@ mod tests {
                 ("secret".into(), alias("backup", true)),
             ],
             fallbacks: vec![
-                ("openai/gpt-4".into(), vec!["openai/gpt-4".into(), "backup".into()]),
-                ("*".into(), vec!["openai/gpt-4".into()]),
+                fallback("openai/gpt-4", &["openai/gpt-4", "backup"]),
+                fallback("*", &["openai/gpt-4"]),
             ],
             ..RouterSettings::default()
         };
@@ -270,10 +297,8 @@ mod tests {
             ..RouterSettings::default()
         };
         assert!(build(&router).contains("model_group_alias.a stands for `nowhere`"));
-        let router = RouterSettings {
-            fallbacks: vec![("m".into(), vec!["nowhere".into()])],
-            ..RouterSettings::default()
-        };
-        assert!(build(&router).contains("fallbacks of `m` names `nowhere`"));
+        let router =
+            RouterSettings { fallbacks: vec![fallback("m", &["nowhere"])], ..RouterSettings::default() };
+        assert!(build(&router).contains("fallbacks[0].m names `nowhere`"));
     }
 }

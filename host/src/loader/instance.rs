@@ -166,7 +166,7 @@ impl Instance {
     pub(super) fn list(&self, request: &abi::ListRequest, op_id: u64) -> Result<()> {
         let _inside = self.enter(ENDING)?;
         let list = self.list.and_then(|list| list.async_list_secrets);
-        let list = list.ok_or_else(|| Error::unsupported("list"))?;
+        let list = list.ok_or_else(|| Error::not_implemented("this plugin", "list", "list its secrets"))?;
         // SAFETY: as in `async_read`; the extension belongs to this instance.
         unsafe { list(self.raw.ptr(), request, callbacks::completion(op_id)) };
         Ok(())

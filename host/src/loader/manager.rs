@@ -37,6 +37,7 @@ impl SecretManager for LoadedPlugin {
     }
 
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
+        self.need(Capabilities::WRITE, "write", || format!("write {}", request.name))?;
         check_len(&request.value)?;
         let _known = redact::learn_copy(&request.value);
         let tags = request.tags.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -59,6 +60,7 @@ impl SecretManager for LoadedPlugin {
     }
 
     async fn async_delete_secret(&self, request: &DeleteRequest) -> Result<()> {
+        self.need(Capabilities::DELETE, "delete", || format!("delete {}", request.name))?;
         let begin = |instance: &Instance, id, timeout_ms| {
             let raw = abi::DeleteRequest {
                 struct_size: size_of::<abi::DeleteRequest>() as u32,
@@ -76,6 +78,11 @@ impl SecretManager for LoadedPlugin {
 
     async fn async_rotate_secret(&self, request: RotateRequest) -> Result<WriteReceipt> {
         if !self.capabilities.contains(Capabilities::ROTATE) {
+            let (current, new) = (&request.current_name, &request.new_name);
+            self.need(Capabilities::WRITE, "write", || format!("rotate {current}"))?;
+            if current != new {
+                self.need(Capabilities::DELETE, "delete", || format!("rotate {current} to {new}"))?;
+            }
             return rotate_by_writing(self, request).await;
         }
         check_len(&request.value)?;
@@ -101,6 +108,7 @@ impl SecretManager for LoadedPlugin {
     }
 
     async fn async_list_secrets(&self, request: &ListRequest) -> Result<Vec<String>> {
+        self.need(Capabilities::LIST, "list", || "list its secrets".to_owned())?;
         let begin = |instance: &Instance, id, timeout_ms| {
             let raw = abi::ListRequest {
                 struct_size: size_of::<abi::ListRequest>() as u32,
@@ -128,6 +136,16 @@ impl SecretManager for LoadedPlugin {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+}
+
+impl LoadedPlugin {
+    /// Refuses before anything is done what the plugin does not implement, in words that name it.
+    fn need(&self, capability: Capabilities, operation: &str, undone: impl FnOnce() -> String) -> Result<()> {
+        match self.capabilities.contains(capability) {
+            true => Ok(()),
+            false => Err(Error::not_implemented(self.name(), operation, undone())),
+        }
     }
 }
 

@@ -149,6 +149,12 @@ impl SecretManager for Chain {
         if request.current_name == request.new_name {
             return self.first()?.manager.async_rotate_secret(request).await;
         }
+        let first = self.first()?;
+        if !first.manager.capabilities().contains(Capabilities::DELETE) {
+            let (current, new) = (&request.current_name, &request.new_name);
+            let undone = format_args!("rotate {current} to {new}");
+            return Err(Error::not_implemented(&first.name, "delete", undone));
+        }
         rotate_by_writing(self, request).await
     }
 
@@ -284,6 +290,48 @@ mod tests {
         legacy.take("key");
         chain.async_delete_secret(&delete).await.unwrap();
         assert_eq!(read(&chain).await, Err(ErrorKind::NotFound));
+    }
+
+    #[tokio::test]
+    async fn a_rotation_to_another_name_is_refused_where_the_old_one_would_stay() {
+        struct NeverDeletes;
+        #[async_trait]
+        impl SecretManager for NeverDeletes {
+            async fn async_write_secret(&self, _: &WriteRequest) -> Result<WriteReceipt> {
+                panic!("nothing may be written before it is known that the old name can be deleted")
+            }
+            fn capabilities(&self) -> Capabilities {
+                Capabilities::READ | Capabilities::WRITE
+            }
+        }
+        let timeout = Duration::from_secs(5);
+        let member = Member { name: "only".to_owned(), manager: Arc::new(NeverDeletes), timeout };
+        let rotate = || {
+            let rotate = RotateRequest::in_place("a", "new").unwrap();
+            RotateRequest { new_name: SecretName::new("b").unwrap(), ..rotate }
+        };
+        let chain = Chain::new(vec![member.clone()], OnMemberError::Fail);
+        let error = chain.async_rotate_secret(rotate()).await.unwrap_err();
+        let said = "delete operations are not implemented by only, so it did not rotate a to b";
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Unsupported, said));
+        let replicas = super::super::Replicas::new(vec![member]);
+        let error = replicas.async_rotate_secret(rotate()).await.unwrap_err();
+        assert!(error.message().contains("so it did not rotate a to b"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_rotation_whose_old_name_cannot_be_deleted_says_what_was_done() {
+        let (primary, legacy) = (Fake::new("primary"), Fake::new("legacy"));
+        primary.put("a", "old");
+        legacy.put("a", "older");
+        legacy.fail_changes(Some(ErrorKind::Denied));
+        let chain = chain(OnMemberError::Fail, [&primary, &legacy]);
+        let rotate = RotateRequest::in_place("a", "new").unwrap();
+        let rotate = RotateRequest { new_name: SecretName::new("b").unwrap(), ..rotate };
+        let error = chain.async_rotate_secret(rotate).await.unwrap_err();
+        let said = "b holds the new value, but a could not be deleted; delete it by itself";
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Denied, said));
+        assert_eq!((primary.get("b").as_deref(), primary.get("a").as_deref()), (Some("new"), Some("old")));
     }
 
     #[tokio::test]

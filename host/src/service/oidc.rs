@@ -48,8 +48,32 @@ pub(super) enum OidcError {
     NotAToken { path: PathBuf },
     #[error("the file {} is empty, which counts as missing", path.display())]
     Empty { path: PathBuf },
-    #[error("the OIDC provider `{0}` is not available here; use `file`, `env` or `env_path`")]
+    #[error("the OIDC provider `{0}` is not available here")]
     Provider(String),
+}
+
+impl OidcError {
+    /// What to do about it.
+    pub(super) fn advice(&self) -> &'static str {
+        match self {
+            OidcError::Variable { .. } | OidcError::Empty { .. } => {
+                "see that the platform provides the token"
+            }
+            OidcError::NotAPath { .. } => "set it to the path of the token's file, in UTF-8",
+            OidcError::Unreadable { .. } => {
+                "see that the platform provides the file and lets this process read it"
+            }
+            OidcError::Outside { .. } => {
+                "have the platform put the token into one of these folders, or set a variable to its path and write \
+                 `oidc/env_path/VARIABLE`"
+            }
+            OidcError::NotAToken { .. } => "name the file that holds the token and nothing else",
+            OidcError::Provider(_) => {
+                "have the platform put the token into a file or a variable and write `oidc/file/PATH`, `oidc/env/VARIABLE` or \
+                 `oidc/env_path/VARIABLE`"
+            }
+        }
+    }
 }
 
 impl OidcReference {
@@ -207,7 +231,7 @@ mod tests {
     #[test]
     fn a_provider_that_needs_a_platform_says_what_there_is() {
         let error = read("oidc/google/https://audience", &nothing(), Path::new("/nowhere")).unwrap_err();
-        assert!(error.contains("`google` is not available here; use `file`, `env` or `env_path`"));
+        assert!(error.contains("`google` is not available here"));
         assert_eq!(OidcReference::parse("os.environ/A"), None);
     }
 }

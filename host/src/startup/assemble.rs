@@ -9,7 +9,8 @@ use super::StartError;
 use crate::{
     config::{self, Config, Model, Reference, Setting},
     gateway::{
-        Deployment, DeploymentError, DeploymentSpec, ModelAlias, Param, RouterSettings, Settings, Text,
+        Deployment, DeploymentError, DeploymentSpec, Fallback, GatewayState, ModelAlias, Param,
+        RouterSettings, Settings, Text,
     },
     service::SecretHandle,
 };
@@ -25,13 +26,24 @@ pub(super) fn settings(
 ) -> Result<Settings, StartError> {
     let master_key = config.master_key.as_ref().filter(|setting| !is_empty(setting));
     let master_key = master_key.ok_or_else(|| StartError::no_master_key(config))?;
-    let deployments = config.models.iter().map(|model| deployment(model, handles));
+    let proven = |model| deployment(model, handles).map_err(|fault| StartError::deployment(fault, config));
+    let deployments = config.models.iter().map(proven);
     Ok(Settings {
         router: router(&config.router),
         max_body: usize::try_from(config.keyway.max_body).unwrap_or(usize::MAX),
         health,
         ..Settings::new(handles.setting(master_key), deployments.collect::<Result<_, _>>()?)
     })
+}
+
+/// Proves that a gateway can be made of a configuration, whatever its secrets turn out to be: nothing is loaded or asked.
+///
+/// # Errors
+/// What is wrong, with its place in the file.
+pub fn prove(config: &Config) -> Result<(), StartError> {
+    let settings = settings(config, &Handles::default(), None)?;
+    GatewayState::new(settings).map_err(|error| StartError::gateway(error, config))?;
+    Ok(())
 }
 
 /// One handle for each reference, shared by all who refer to it.
@@ -145,16 +157,22 @@ fn router(settings: &config::RouterSettings) -> RouterSettings {
         timeout: settings.timeout.unwrap_or(defaults.timeout),
         stream_timeout: settings.stream_timeout,
         cooldown: settings.cooldown_time.unwrap_or(defaults.cooldown),
-        model_group_alias: settings
-            .model_group_alias
-            .iter()
-            .map(|(alias, model)| (alias.clone(), ModelAlias { model: model.clone(), hidden: false }))
-            .collect(),
-        fallbacks: settings.fallbacks.clone(),
+        model_group_alias: settings.model_group_alias.iter().map(alias).collect(),
+        fallbacks: settings.fallbacks.iter().map(fallback).collect(),
     }
 }
 
+fn alias(alias: &config::ModelAlias) -> (String, ModelAlias) {
+    let config::ModelAlias { alias, model, hidden, setting } = alias.clone();
+    (alias, ModelAlias { model, setting, hidden })
+}
+
+fn fallback(fallback: &config::Fallback) -> Fallback {
+    let config::Fallback { model, then, setting } = fallback.clone();
+    Fallback { model, then, setting }
+}
+
 /// Whether a setting stands in the file and says nothing.
-pub(super) fn is_empty(setting: &Setting) -> bool {
+fn is_empty(setting: &Setting) -> bool {
     setting.reference().is_none() && setting.literal().is_none_or(|value| Secret::is_empty(value))
 }

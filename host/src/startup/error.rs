@@ -5,8 +5,8 @@ use std::time::Duration;
 use keyway_plugin_api::Error;
 
 use crate::{
-    config::{Config, ConfigError},
-    gateway::{DeploymentError, GatewayStateError},
+    config::{Config, ConfigError, Place},
+    gateway::{DeploymentError, GatewayStateError, RouteError},
     registry::RegistryError,
     service::Unresolved,
 };
@@ -45,8 +45,21 @@ pub enum StartError {
         source: Box<StartError>,
     },
     /// An entry of `model_list` that cannot be used.
-    #[error(transparent)]
-    Deployment(#[from] DeploymentError),
+    #[error("{}: {fault}", place.position())]
+    Deployment {
+        /// Where what is wrong stands.
+        place: Place,
+        /// What is wrong.
+        fault: Box<DeploymentError>,
+    },
+    /// The router's settings do not fit the models.
+    #[error("{}: {fault}", place.position())]
+    Route {
+        /// Where what is wrong stands.
+        place: Place,
+        /// What is wrong.
+        fault: RouteError,
+    },
     /// The manager is there and not well; only a reload asks.
     #[error("the secret manager {manager} is not healthy")]
     Unhealthy {
@@ -56,9 +69,9 @@ pub enum StartError {
         #[source]
         source: Error,
     },
-    /// The parts do not fit together.
+    /// The gateway lacks something that the configuration does not give.
     #[error(transparent)]
-    Gateway(#[from] GatewayStateError),
+    Gateway(GatewayStateError),
 }
 
 impl StartError {
@@ -86,14 +99,29 @@ impl StartError {
         text
     }
 
+    pub(super) fn deployment(fault: DeploymentError, config: &Config) -> Self {
+        StartError::Deployment { place: config.places.find(&fault.setting()), fault: Box::new(fault) }
+    }
+
+    pub(super) fn gateway(error: GatewayStateError, config: &Config) -> Self {
+        match error {
+            GatewayStateError::Route(fault) => {
+                StartError::Route { place: config.places.find(fault.setting()), fault }
+            }
+            error => StartError::Gateway(error),
+        }
+    }
+
     /// Whether the configuration is at fault, and not the world that it describes.
     pub fn is_configuration(&self) -> bool {
         match self {
-            StartError::NoMasterKey { .. } | StartError::Config(_) | StartError::Deployment(_) => true,
+            StartError::NoMasterKey { .. }
+            | StartError::Config(_)
+            | StartError::Deployment { .. }
+            | StartError::Route { .. } => true,
             StartError::Managers(error) => error.is_configuration(),
-            StartError::Gateway(error) => matches!(error, GatewayStateError::Route(_)),
             StartError::OutOfTime { source, .. } => source.is_configuration(),
-            StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
+            StartError::Gateway(_) | StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
         }
     }
 }

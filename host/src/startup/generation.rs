@@ -8,8 +8,8 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    StartError,
-    assemble::{self, Handles, is_empty},
+    StartError, advice,
+    assemble::{self, Handles},
     missing::{Patience, resolve},
 };
 use crate::{
@@ -51,11 +51,12 @@ impl Generation {
         metrics: &Metrics,
         running: Option<&Keeper>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
-        if config.master_key.as_ref().is_none_or(is_empty) {
-            return Err(StartError::no_master_key(config));
-        }
+        // What is wrong in the file is found before a plugin runs and before anything is waited for.
+        assemble::prove(config)?;
         let mut patience = Patience::new(config);
         let managers = load(config, metrics, &mut patience).await?.map(Arc::new);
+        let reports = managers.as_ref().map(|managers| &*managers.reports);
+        advice::on_serving(config, reports.unwrap_or_default());
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
         let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
         let resolved = with_caller(Caller::Startup, resolve(config, &resolver, &mut patience, running));
@@ -105,7 +106,8 @@ impl Generation {
             runtime: Handle::current(),
         });
         let held = Some(generation.clone() as Arc<dyn Send + Sync>);
-        let state = GatewayState::new(Settings { held, audit, metrics: metrics.gateway(), ..settings })?;
+        let state = GatewayState::new(Settings { held, audit, metrics: metrics.gateway(), ..settings })
+            .map_err(|error| StartError::gateway(error, config))?;
         tokio::spawn(Keeper::run(Arc::downgrade(&generation.keeper)));
         Ok((generation, state))
     }

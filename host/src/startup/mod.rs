@@ -1,5 +1,7 @@
 //! From a configuration to a gateway that is ready to serve, and to the next one: all of it, or nothing.
 
+pub mod advice;
+
 mod assemble;
 mod error;
 mod generation;
@@ -16,7 +18,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use self::watch::Fingerprint;
-pub use self::{error::StartError, generation::Generation};
+pub use self::{assemble::prove, error::StartError, generation::Generation};
 use crate::{
     config::{self, Config},
     gateway::{Admin, Gateway},
@@ -148,9 +150,7 @@ impl Running {
         // Before the file is read: what is written meanwhile is a change.
         *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = watch::fingerprint(&self.path);
         let config = config::load(&self.path)?;
-        for warning in &config.warnings {
-            tracing::warn!("{}: {warning}", config.path.display());
-        }
+        advice::on_file(&config);
         let running = self.generation();
         let (generation, state) =
             Generation::start(number, &config, &self.metrics, Some(&running.keeper)).await?;

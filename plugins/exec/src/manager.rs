@@ -75,7 +75,7 @@ impl SecretManager for ExecSecretManager {
     }
 
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
-        self.only_docker("write")?;
+        self.only_docker("write", &request.name)?;
         let (name, value) = (&request.name, &request.value);
         if value.len() > MAX_VALUE_LEN {
             let message = format!(
@@ -89,13 +89,13 @@ impl SecretManager for ExecSecretManager {
     }
 
     async fn async_delete_secret(&self, request: &DeleteRequest) -> Result<()> {
-        self.only_docker("delete")?;
+        self.only_docker("delete", &request.name)?;
         let name = &request.name;
         self.ask("erase", name, Some(name.as_bytes()), request.timeout).await.map(drop)
     }
 
     async fn async_list_secrets(&self, request: &ListRequest) -> Result<Vec<String>> {
-        self.only_docker("list")?;
+        self.only_docker("list", "its secrets")?;
         let run = self.program.run("list", Some(b""), request.timeout).await?;
         let run = self.verdict.judge(run, self.program.name(), "the list of names")?;
         let mut names = docker::from_list(&run.stdout)?;
@@ -122,10 +122,13 @@ impl ExecSecretManager {
         self.verdict.judge(run, self.program.name(), name)
     }
 
-    fn only_docker(&self, operation: &str) -> Result<()> {
+    fn only_docker(&self, operation: &str, what: &str) -> Result<()> {
         match self.protocol {
             Protocol::Docker => Ok(()),
-            Protocol::Summon => Err(Error::unsupported(operation)),
+            Protocol::Summon => {
+                let undone = format_args!("{operation} {what}");
+                Err(Error::not_implemented("a Summon provider", operation, undone))
+            }
         }
     }
 }

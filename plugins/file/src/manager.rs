@@ -66,7 +66,7 @@ impl SecretManager for FileSecretManager {
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
         let (name, value) = (request.name.clone(), Secret::copy_from(request.value.expose_bytes()));
         self.blocking(move |inner| {
-            let version = Some(inner.folder("write")?.write(&name, &value)?);
+            let version = Some(inner.folder("write", &name)?.write(&name, &value)?);
             Ok(WriteReceipt { version })
         })
         .await
@@ -74,7 +74,7 @@ impl SecretManager for FileSecretManager {
 
     async fn async_delete_secret(&self, request: &DeleteRequest) -> Result<()> {
         let name = request.name.clone();
-        self.blocking(move |inner| inner.folder("delete")?.delete(&name)).await
+        self.blocking(move |inner| inner.folder("delete", &name)?.delete(&name)).await
     }
 
     async fn async_list_secrets(&self, request: &ListRequest) -> Result<Vec<String>> {
@@ -129,10 +129,13 @@ impl Inner {
         })
     }
 
-    fn folder(&self, operation: &str) -> Result<&Folder> {
+    fn folder(&self, operation: &str, name: &str) -> Result<&Folder> {
         match &self.store {
             Store::Folder(folder) => Ok(folder),
-            Store::Dotenv(_) => Err(Error::unsupported(operation)),
+            Store::Dotenv(_) => {
+                let undone = format_args!("{operation} {name}");
+                Err(Error::not_implemented("a dotenv file", operation, undone))
+            }
         }
     }
 }

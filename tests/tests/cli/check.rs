@@ -1,6 +1,6 @@
 //! `keyway config check`.
 
-use keyway_tests::cli::MASTER_KEY;
+use keyway_tests::cli::{Folder, MASTER_KEY};
 
 use crate::support::{memory, memory_config};
 
@@ -68,4 +68,98 @@ fn a_master_key_that_resolves_nowhere_is_a_failure() {
     let keyway = memory("");
     let ran = keyway.keyway(&CHECK).unwrap().without("LITELLM_MASTER_KEY").run().unwrap();
     ran.expect(1, &["cannot resolve os.environ/LITELLM_MASTER_KEY"]).unwrap();
+}
+
+/// A gateway of one model, without a secret manager.
+fn plain(params: &str, more: &str) -> String {
+    format!(
+        "\
+general_settings:
+  master_key: os.environ/LITELLM_MASTER_KEY
+model_list:
+  - model_name: gpt-4
+    litellm_params:
+{params}{more}"
+    )
+}
+
+#[test]
+fn what_serving_would_refuse_is_refused_at_the_same_place_and_with_the_same_words() {
+    let good = "      model: openai/gpt-4\n      api_key: example\n";
+    for (config, said) in [
+        (
+            plain("      api_key: example\n      model: foo/gpt-4\n", ""),
+            "config.yaml:7:14: model_list[0].litellm_params.model is `foo/gpt-4`, which names no known provider",
+        ),
+        (
+            plain("      model: openai/gpt-4\n", ""),
+            "config.yaml:6:7: model_list[0].litellm_params.api_key is missing",
+        ),
+        (
+            plain("      model: azure/gpt-4\n      api_key: example\n", ""),
+            "config.yaml:6:7: model_list[0].litellm_params.api_base is missing",
+        ),
+        (
+            plain(&format!("{good}      api_base: notaurl\n"), ""),
+            "config.yaml:8:17: model_list[0].litellm_params.api_base ",
+        ),
+        (
+            plain(&format!("{good}      extra_headers: {{\"a b\": c}}\n"), ""),
+            "config.yaml:8:23: model_list[0].litellm_params: the header `a b` is not a header name",
+        ),
+        (
+            plain(good, "router_settings:\n  fallbacks:\n    - gpt-4: [gpt-5]\n"),
+            "config.yaml:10:15: router_settings.fallbacks[0].gpt-4 names `gpt-5`",
+        ),
+        (
+            plain(good, "litellm_settings:\n  default_fallbacks: [gpt-5]\n"),
+            "config.yaml:9:23: litellm_settings.default_fallbacks names `gpt-5`",
+        ),
+        (
+            plain(good, "router_settings:\n  model_group_alias: {gpt-3.5: gpt-5}\n"),
+            "config.yaml:9:32: router_settings.model_group_alias.\"gpt-3.5\" stands for `gpt-5`",
+        ),
+        (
+            plain("      model: openai/gpt-4\n      api_key: |\n        example-canary\n", ""),
+            "config.yaml:7:16: model_list[0].litellm_params.api_key: holds a line break",
+        ),
+    ] {
+        let folder = Folder::new().unwrap();
+        folder.write("config.yaml", config).unwrap();
+        for arguments in [&CHECK[..], &["--config", "config.yaml", "--port", "0"]] {
+            let ran = folder.run(arguments).unwrap();
+            ran.expect(2, &[&format!("error: {said}")]).unwrap();
+            assert!(!ran.all().contains("is sound") && !ran.all().contains("canary"), "{}", ran.all());
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_in_the_file_is_found_before_a_plugin_is_loaded() {
+    let folder = memory("");
+    std::fs::remove_file(folder.path().join("libkeyway_memory.so")).unwrap();
+    folder.write("config.yaml", memory_config("").replace("openai/gpt-4", "foo/gpt-4")).unwrap();
+    folder.run(&CHECK).unwrap().expect(2, &["names no known provider"]).unwrap();
+}
+
+#[test]
+fn warnings_have_the_form_of_errors_in_every_command() {
+    let folder = memory("    hosted_key: []");
+    let said = ["config.yaml:6:5: general_settings.key_management_settings.hosted_key: unknown key"];
+    for arguments in [&CHECK[..], &["secret", "get", "OPENAI_API_KEY", "-c", "config.yaml"]] {
+        folder.run(arguments).unwrap().expect(0, &said).unwrap();
+    }
+    let keyway = folder.keyway(&["--config", "config.yaml", "--port", "0"]).unwrap();
+    keyway.serve().unwrap().said(said[0], 1).unwrap();
+}
+
+#[test]
+fn a_configuration_without_a_model_is_served_with_a_warning() {
+    let folder = Folder::new().unwrap();
+    let config = "general_settings:\n  master_key: os.environ/LITELLM_MASTER_KEY\nmodel_list: []\n";
+    folder.write("config.yaml", config).unwrap();
+    let said = "config.yaml:3:1: model_list: there is no model";
+    folder.run(&CHECK).unwrap().expect(0, &[said]).unwrap();
+    let keyway = folder.keyway(&["--config", "config.yaml", "--port", "0"]).unwrap();
+    keyway.serve().unwrap().said(said, 1).unwrap();
 }

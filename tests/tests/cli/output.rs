@@ -25,7 +25,9 @@ fn a_reader_that_stops_early_is_no_failure() {
 fn a_secret_that_nobody_read_is_a_failure() {
     let folder = memory("");
     let keyway = folder.keyway(&["secret", "get", "OPENAI_API_KEY", "-c", "config.yaml"]).unwrap();
-    keyway.run_unread().unwrap().expect(1, &["cannot write to standard output"]).unwrap();
+    let ran = keyway.run_unread().unwrap();
+    ran.expect(1, &["error: cannot write to standard output"]).unwrap();
+    assert!(!ran.stderr.contains("cannot read"), "the manager did read it: {}", ran.stderr);
 }
 
 #[test]

@@ -50,6 +50,22 @@ fn a_listing_has_a_row_for_each_library_and_one_bad_file_hides_no_other() {
 }
 
 #[test]
+fn a_manifest_that_cannot_be_used_is_told_in_the_status() {
+    let folder = Folder::new().unwrap();
+    let path = folder.plugin("keyway-plugin-memory").unwrap();
+    let mut library = fs::read(&path).unwrap();
+    let magic = b"keyway-manifest 1\nid=";
+    let at = library.windows(magic.len()).position(|window| window == magic).unwrap();
+    library[at + magic.len() - 4] = b'?';
+    fs::write(path, library).unwrap();
+    let ran = folder.run(&["plugin", "list"]).unwrap();
+    ran.expect(0, &[]).unwrap();
+    assert!(ran.text().contains("ok, but its manifest is unusable: "), "{}", ran.text());
+    let all = json(&folder.run(&["plugin", "list", "--json"]).unwrap());
+    assert!(all[0]["loadable"] == true && all[0]["manifest_fault"].is_string(), "{all:#}");
+}
+
+#[test]
 fn a_listing_in_json_is_complete() {
     let folder = zoo();
     let ran = folder.run(&["plugin", "list", ".", "--json"]).unwrap();

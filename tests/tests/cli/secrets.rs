@@ -81,6 +81,54 @@ fn delete_and_rotate_say_what_they_did() {
 }
 
 #[test]
+fn a_rotation_does_not_overwrite_another_secret_unless_it_is_told_to() {
+    let folder = memory(WRITE);
+    let rotate = |more: &[&str]| {
+        let arguments = ["secret", "rotate", "TWO_LINES", "--to", "OPENAI_API_KEY", "-c", "config.yaml"];
+        folder.keyway(&arguments).unwrap().args(more).input("example-canary").run().unwrap()
+    };
+    let said = [
+        "TWO_LINES is not rotated to OPENAI_API_KEY, because manager memory has a secret of that name already",
+        "--replace",
+    ];
+    rotate(&[]).expect(1, &said).unwrap();
+    rotate(&["--replace"])
+        .expect(0, &["rotated TWO_LINES, which is now OPENAI_API_KEY (version 2)"])
+        .unwrap();
+    // Whom values are given to is another matter than what a rotation looks at.
+    for settings in
+        ["    access_mode: write_only", "    access_mode: read_and_write\n    hosted_keys: [OTHER]"]
+    {
+        folder.write("config.yaml", memory_config(settings)).unwrap();
+        rotate(&[]).expect(1, &said).unwrap();
+    }
+}
+
+#[test]
+fn a_rotation_that_stops_half_done_says_what_was_done() {
+    let folder = memory(WRITE);
+    folder.plugin("keyway-plugin-file").unwrap();
+    let store = folder.path().join("store");
+    // What stands under the old name cannot be deleted: it is no file.
+    std::fs::create_dir_all(store.join("OLD")).unwrap();
+    let managers = format!(
+        "  managers:\n    files: {{plugin: keyway_file.FileSecretManager, config: {{directory: {}}}}}\n",
+        store.display()
+    );
+    let config = memory_config(WRITE)
+        .replace("custom_secret_manager: memory", "custom_secret_manager: files")
+        .replace("  managers:\n", &managers);
+    folder.write("config.yaml", config).unwrap();
+    let arguments = ["secret", "rotate", "OLD", "--to", "NEW", "-c", "config.yaml"];
+    let ran = folder.keyway(&arguments).unwrap().input("example-canary").run().unwrap();
+    let said = ["manager files cannot rotate OLD", "NEW holds the new value, but OLD could not be deleted"];
+    ran.expect(1, &said).unwrap();
+    assert_eq!(std::fs::read(store.join("NEW")).unwrap(), b"example-canary");
+    let ran = folder.run(&["secret", "get", "NEW", "-c", "config.yaml"]).unwrap();
+    assert_eq!(ran.text(), "example-canary");
+}
+
+#[test]
 fn the_access_mode_is_kept_and_nothing_is_loaded_for_what_it_forbids() {
     let read_only = memory("");
     std::fs::remove_file(read_only.path().join("libkeyway_memory.so")).unwrap();
@@ -107,8 +155,9 @@ fn a_plugin_that_only_reads_says_so_when_it_is_written_to() {
     folder.write("config.yaml", config).unwrap();
     let keyway = folder.keyway(&["secret", "set", "NEW", "-c", "config.yaml"]).unwrap();
     let ran = keyway.input("example-canary").run().unwrap();
-    ran.expect(1, &["cannot write NEW", "Write operations are not implemented by this plugin; it can: read"])
-        .unwrap();
+    let manager = "my_secret_manager.InMemorySecretManager";
+    let why = format!("because: write operations are not implemented by {manager}, so it did not write NEW");
+    ran.expect(1, &[&format!("manager {manager} cannot write NEW"), &why]).unwrap();
 }
 
 #[test]

@@ -55,3 +55,39 @@ fn requiring_pins_refuses_a_file_without_one() {
     add_line(&folder, &ran.stderr);
     folder.run(&CHECK).unwrap().expect(0, &["config.yaml is sound"]).unwrap();
 }
+
+#[test]
+fn a_configuration_that_others_can_change_is_used_with_the_command_that_mends_it() {
+    let folder = memory("");
+    let config = folder.path().join("config.yaml");
+    let ran = folder.run(&CHECK).unwrap();
+    assert!(!ran.stderr.contains("could change"), "{}", ran.stderr);
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+    let fix = format!("chmod go-w {}", config.display());
+    let said = ["config.yaml: somebody else could change this file", "every user (mode 0666)", &fix];
+    folder.run(&CHECK).unwrap().expect(0, &said).unwrap();
+    let keyway = folder.keyway(&["--config", "config.yaml", "--port", "0"]).unwrap();
+    keyway.serve().unwrap().said(&fix, 1).unwrap();
+}
+
+#[test]
+fn what_keyway_writes_beside_a_plugin_is_warned_of_with_both_files() {
+    let folder = memory("");
+    let audited =
+        |path: &str| memory_config("").replace("keyway:\n", &format!("keyway:\n  audit: {{path: {path}}}\n"));
+    folder.write("config.yaml", audited("audit.log")).unwrap();
+    let (log, library) = (folder.path().join("audit.log"), folder.path().join("libkeyway_memory.so"));
+    let said = [
+        "config.yaml:8:17: keyway.audit.path: the audit log",
+        &format!("{} is in the folder of the plugin {}", log.display(), library.display()),
+        "write `audit/audit.log`",
+    ];
+    folder.run(&CHECK).unwrap().expect(0, &said).unwrap();
+    let keyway = folder.keyway(&["--config", "config.yaml", "--port", "0"]).unwrap();
+    keyway.serve().unwrap().said(said[0], 1).unwrap();
+    fs::create_dir(folder.path().join("audit")).unwrap();
+    folder.write("config.yaml", audited("audit/audit.log")).unwrap();
+    let ran = folder.run(&CHECK).unwrap();
+    ran.expect(0, &["is sound"]).unwrap();
+    assert!(!ran.stderr.contains("in the folder of the plugin"), "{}", ran.stderr);
+}

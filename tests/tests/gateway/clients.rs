@@ -115,7 +115,11 @@ async fn aliases_and_wildcards_lead_to_their_models() {
     let router = RouterSettings {
         model_group_alias: vec![(
             "gpt-4".into(),
-            ModelAlias { model: "openai/gpt-4o".into(), hidden: false },
+            ModelAlias {
+                model: "openai/gpt-4o".into(),
+                setting: "router_settings.model_group_alias.gpt-4".into(),
+                hidden: false,
+            },
         )],
         ..RouterSettings::default()
     };

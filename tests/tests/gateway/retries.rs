@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keyway::gateway::{DeploymentSpec, RouterSettings, Settings};
+use keyway::gateway::{DeploymentSpec, Fallback, RouterSettings, Settings};
 use mock_openai::{Options, Reply};
 
 use crate::support::{chat, key, nobody, refusal, settings, spec, start, start_with, upstream};
@@ -93,7 +93,11 @@ async fn a_fallback_answers_when_the_model_cannot() {
     let specs = vec![spec("gpt-4", &nobody().await), spec("backup", &backup.base())];
     let router = RouterSettings {
         num_retries: 0,
-        fallbacks: vec![("gpt-4".into(), vec!["backup".into()])],
+        fallbacks: vec![Fallback {
+            model: "gpt-4".into(),
+            then: vec!["backup".into()],
+            setting: "router_settings.fallbacks[0].gpt-4".into(),
+        }],
         ..RouterSettings::default()
     };
     let gateway = start(Settings { router, ..settings(specs) }).await;

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use super::PluginReference;
+
 pub(super) const MISSING: &str = "missing";
 
 /// A place that was looked in without success.
@@ -36,7 +38,7 @@ pub struct LocateError {
     /// The setting that holds the reference.
     pub setting: String,
     /// Its value.
-    pub reference: String,
+    pub reference: PluginReference,
     /// Each place looked in, in order.
     pub refused: Vec<Refused>,
     /// The Python source that the original would have taken.
@@ -56,9 +58,28 @@ impl fmt::Display for LocateError {
                  examples/my-secret-manager, build it and copy the library beside the configuration",
                 source.display()
             ),
-            None => f.write_str(
-                "; copy the library to one of these places, or name its folder under keyway.plugin_dirs",
-            ),
+            None => write!(f, "; {}", self.advice()),
+        }
+    }
+}
+
+impl LocateError {
+    fn advice(&self) -> &'static str {
+        let is_missing = self.refused.iter().all(Refused::is_missing);
+        match (&self.reference, is_missing) {
+            (PluginReference::Path { .. }, true) => {
+                "copy the library there, or correct the path, which begins at the folder of the configuration unless it is absolute"
+            }
+            (PluginReference::Path { .. }, false) => {
+                "put the plugin's library for this system in its place, or correct the path"
+            }
+            (PluginReference::Module { .. }, true) => {
+                "copy the library to one of these places, or name its folder under keyway.plugin_dirs"
+            }
+            (PluginReference::Module { .. }, false) => {
+                "put the plugin's library for this system in the place of what is no such library, or name the folder of the \
+                 right one under keyway.plugin_dirs"
+            }
         }
     }
 }

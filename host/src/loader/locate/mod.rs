@@ -58,7 +58,7 @@ pub fn locate(
         }
     }
     let python = python_source(reference, config_dir).filter(|source| source.is_file());
-    Err(LocateError { setting: setting.to_owned(), reference: reference.to_string(), refused, python })
+    Err(LocateError { setting: setting.to_owned(), reference: reference.clone(), refused, python })
 }
 
 /// The files that a reference may mean, best first.
@@ -90,7 +90,10 @@ pub fn candidates(reference: &PluginReference, config_dir: &Path, plugin_dirs: &
 /// Whether a file could be a library of this system, by its kind and its first bytes.
 fn check(path: &Path) -> Result<(), String> {
     let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => error::MISSING.to_owned(),
+        io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(target) => format!("is a link to {}, where nothing is", target.display()),
+            Err(_) => error::MISSING.to_owned(),
+        },
         _ => format!("cannot be read: {error}"),
     };
     let kind = fs::metadata(path).map_err(unreadable)?.file_type();

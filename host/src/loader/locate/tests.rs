@@ -66,10 +66,39 @@ fn a_failure_names_the_setting_the_value_and_every_place() {
     let (config, dir) = (config.path().display(), dir.path().display());
     let expected = format!(
         "cannot find the plugin that {SETTING} names (my_sm.Manager): looked for {config}/libmy_sm.so (missing), \
-         {config}/my_sm.so (missing), {dir}/libmy_sm.so (missing), {dir}/my_sm.so (is a text file); copy the \
-         library to one of these places, or name its folder under keyway.plugin_dirs"
+         {config}/my_sm.so (missing), {dir}/libmy_sm.so (missing), {dir}/my_sm.so (is a text file); put the \
+         plugin's library for this system in the place of what is no such library, or name the folder of the right one \
+         under keyway.plugin_dirs"
     );
     assert_eq!(text, expected);
+}
+
+#[test]
+fn the_advice_fits_the_form_of_the_reference_and_what_was_found() {
+    let config = tempfile::tempdir().unwrap();
+    let text = |reference: &str| search(reference, config.path(), &[]).unwrap_err().to_string();
+    let path = text("./libmy_sm.so");
+    assert!(path.contains("libmy_sm.so (missing); copy the library there, or correct the path"), "{path}");
+    assert!(!path.contains("plugin_dirs"), "{path}");
+    let module = text("my_sm.Manager");
+    assert!(
+        module.ends_with(
+            "copy the library to one of these places, or name its folder under keyway.plugin_dirs"
+        )
+    );
+    write(config.path(), "libmy_sm.so", b"hello\n");
+    let path = text("./libmy_sm.so");
+    assert!(path.ends_with(
+        "(is a text file); put the plugin's library for this system in its place, or correct the path"
+    ));
+}
+
+#[test]
+fn a_link_to_nothing_is_told_from_a_missing_file() {
+    let config = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/nowhere/lib.so", config.path().join("libmy_sm.so")).unwrap();
+    let text = search("./libmy_sm.so", config.path(), &[]).unwrap_err().to_string();
+    assert!(text.contains("libmy_sm.so (is a link to /nowhere/lib.so, where nothing is)"), "{text}");
 }
 
 #[test]

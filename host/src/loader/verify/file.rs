@@ -29,13 +29,13 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<ReadFile, VerifyError> {
 }
 
 #[cfg(unix)]
-fn open(path: &Path) -> Result<(File, Vec<OwnershipFault>), VerifyError> {
+pub(super) fn open(path: &Path) -> Result<(File, Vec<OwnershipFault>), VerifyError> {
     super::walk::open(path)
 }
 
 /// Without Unix owners and modes the file is only opened; its access list is the operator's affair.
 #[cfg(not(unix))]
-fn open(path: &Path) -> Result<(File, Vec<OwnershipFault>), VerifyError> {
+pub(super) fn open(path: &Path) -> Result<(File, Vec<OwnershipFault>), VerifyError> {
     let open_error = |source| VerifyError::Open { path: path.to_owned(), at: path.to_owned(), source };
     let kind = std::fs::metadata(path).map_err(open_error)?.file_type();
     if !kind.is_file() {

@@ -166,6 +166,12 @@ pub fn inspect_file(path: &Path) -> Result<InspectedFile, VerifyError> {
     })
 }
 
+/// Who other than root and this process's user could change a file, or put another in its place. Nothing is known about what
+/// is no regular file, or cannot be opened.
+pub fn who_could_change(path: &Path) -> Vec<OwnershipFault> {
+    file::open(path).map(|(_, faults)| faults).unwrap_or_default()
+}
+
 /// Pins and ownership; gives back what is only worth a warning.
 fn check_trust(path: &Path, file: &ReadFile, policy: &TrustPolicy) -> Result<Vec<String>, VerifyError> {
     let path = path.to_owned();

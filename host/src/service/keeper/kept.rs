@@ -233,8 +233,10 @@ impl Verdict {
     fn of(error: &ResolveError) -> Self {
         let failure = error.manager_error();
         let kind = failure.map_or(ErrorKind::NotFound, keyway_plugin_api::Error::kind);
-        let unreadable =
-            error.asked.iter().any(|answer| matches!(answer, Answer::BadPrimary { .. } | Answer::Oidc(_)));
+        let unreadable = error
+            .asked
+            .iter()
+            .any(|answer| matches!(answer, Answer::BadPrimary { .. } | Answer::Oidc { .. }));
         Verdict {
             kind: if unreadable { ErrorKind::Internal } else { kind },
             is_final: matches!(kind, ErrorKind::NotFound | ErrorKind::Denied) && !unreadable,

@@ -14,8 +14,8 @@ use std::{
 
 use futures_util::future::join_all;
 use keyway_plugin_api::{
-    Capabilities, DeleteRequest, Error, ErrorKind, ListRequest, ReadRequest, Result, Secret, SecretManager,
-    SecretName, WriteReceipt, WriteRequest, async_trait,
+    Capabilities, DeleteRequest, Error, ErrorKind, ListRequest, ReadRequest, Result, RotateRequest, Secret,
+    SecretManager, SecretName, WriteReceipt, WriteRequest, async_trait, manager::rotate_by_writing,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -58,10 +58,15 @@ impl Replicas {
         self.inner.lanes.iter().map(|lane| lane.status()).collect()
     }
 
-    fn need(&self, capability: Capabilities, operation: &str) -> Result<()> {
-        match self.capabilities().contains(capability) {
-            true => Ok(()),
-            false => Err(Error::unsupported(operation)),
+    /// Refuses before anything is done what one of the members does not implement.
+    fn need(&self, capability: Capabilities, operation: &str, undone: impl FnOnce() -> String) -> Result<()> {
+        let can = |lane: &&Arc<Lane>| lane.member().manager.capabilities().contains(capability);
+        match self.inner.lanes.iter().find(|lane| !can(lane)) {
+            None => Ok(()),
+            Some(lane) => {
+                let manager = format_args!("the replica {}", lane.name());
+                Err(Error::not_implemented(manager, operation, undone()))
+            }
         }
     }
 
@@ -195,17 +200,26 @@ impl SecretManager for Replicas {
     }
 
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
-        self.need(Capabilities::WRITE, "write")?;
+        self.need(Capabilities::WRITE, "write", || format!("write {}", request.name))?;
         self.everywhere(Operation::Write(copy_of(request)), request.timeout).await
     }
 
     async fn async_delete_secret(&self, request: &DeleteRequest) -> Result<()> {
-        self.need(Capabilities::DELETE, "delete")?;
+        self.need(Capabilities::DELETE, "delete", || format!("delete {}", request.name))?;
         self.everywhere(Operation::Delete(request.clone()), request.timeout).await.map(drop)
     }
 
+    async fn async_rotate_secret(&self, request: RotateRequest) -> Result<WriteReceipt> {
+        let (current, new) = (&request.current_name, &request.new_name);
+        self.need(Capabilities::WRITE, "write", || format!("rotate {current}"))?;
+        if current != new {
+            self.need(Capabilities::DELETE, "delete", || format!("rotate {current} to {new}"))?;
+        }
+        rotate_by_writing(self, request).await
+    }
+
     async fn async_list_secrets(&self, request: &ListRequest) -> Result<Vec<String>> {
-        self.need(Capabilities::LIST, "list")?;
+        self.need(Capabilities::LIST, "list", || "list its secrets".to_owned())?;
         let deadline = Deadline::after(request.timeout);
         // A member that lags behind in anything has a list that is not the last.
         let lanes: Vec<_> = self.inner.order().into_iter().filter(|lane| !lane.lags_at_all()).collect();

@@ -219,6 +219,8 @@ async fn nothing_is_written_when_one_member_cannot_write() {
     let set = Replicas::new(vec![us.member(), read_only]);
     let error = set.async_write_secret(&WriteRequest::new("key", "one").unwrap()).await.unwrap_err();
     assert_eq!((error.kind(), us.get("key")), (ErrorKind::Unsupported, None));
+    let said = "write operations are not implemented by the replica eu, so it did not write key";
+    assert_eq!(error.message(), said);
 }
 
 #[tokio::test(start_paused = true)]

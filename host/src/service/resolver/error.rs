@@ -72,7 +72,12 @@ pub enum Answer {
         absent: Absent,
     },
     /// The platform has no token.
-    Oidc(Arc<dyn std::error::Error + Send + Sync>),
+    Oidc {
+        /// Why not.
+        error: Arc<dyn std::error::Error + Send + Sync>,
+        /// What to do about it.
+        advice: &'static str,
+    },
 }
 
 /// Why a manager was not asked.
@@ -138,7 +143,7 @@ impl ResolveError {
             Some(Answer::NoField { secret, .. }) => {
                 format!("add the field {name} to {secret}, or set the environment variable {name}")
             }
-            Some(Answer::Oidc(_)) => "see that the platform provides the token".to_owned(),
+            Some(Answer::Oidc { advice, .. }) => (*advice).to_owned(),
             Some(Answer::NotAsked(NotAsked::NotHosted)) => {
                 format!("add {name} to `hosted_keys`, or set the environment variable {name}")
             }
@@ -157,7 +162,7 @@ impl std::error::Error for ResolveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.asked.iter().find_map(|answer| match answer {
             Answer::Failed { error, .. } => Some(&**error as &(dyn std::error::Error + 'static)),
-            Answer::Oidc(error) => error.source(),
+            Answer::Oidc { error, .. } => error.source(),
             _ => None,
         })
     }
@@ -165,7 +170,11 @@ impl std::error::Error for ResolveError {
 
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot resolve {}", self.reference.text())?;
+        match self.reference.text() {
+            // White space at an end would not be seen.
+            text if text.trim() != text => write!(f, "cannot resolve {text:?}")?,
+            text => write!(f, "cannot resolve {text}")?,
+        }
         for (index, place) in self.reference.places().iter().enumerate() {
             write!(f, "{}{place}", if index == 0 { ", which stands at " } else { " and at " })?;
         }
@@ -199,7 +208,7 @@ impl fmt::Display for Answer {
             }
             Answer::NotAsked(why) => write!(f, "no manager was asked, because {why}"),
             Answer::Environment { name, absent } => write!(f, "environment variable {name} {absent}"),
-            Answer::Oidc(error) => write!(f, "{error}"),
+            Answer::Oidc { error, .. } => write!(f, "{error}"),
         }
     }
 }
@@ -258,6 +267,6 @@ impl fmt::Display for Unresolved {
 
 impl From<OidcError> for Answer {
     fn from(error: OidcError) -> Self {
-        Answer::Oidc(Arc::new(error))
+        Answer::Oidc { advice: error.advice(), error: Arc::new(error) }
     }
 }

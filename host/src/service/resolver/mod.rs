@@ -247,7 +247,8 @@ impl Resolver {
     async fn token(&self, oidc: OidcReference) -> Result<Resolved, Answer> {
         let (env, directories) = (self.env.clone(), self.oidc_directories.clone());
         let read = tokio::task::spawn_blocking(move || oidc.read(&env, &directories)).await;
-        let value = read.map_err(|error| Answer::Oidc(Arc::new(error)))??;
+        let advice = "report it, since this is a fault of the host";
+        let value = read.map_err(|error| Answer::Oidc { error: Arc::new(error), advice })??;
         Ok(Resolved::new(value, Source::Oidc))
     }
 

@@ -319,6 +319,32 @@ async fn oidc_tokens_come_from_the_platform_and_never_from_the_manager() {
 }
 
 #[tokio::test]
+async fn each_failure_of_a_token_has_an_advice_that_fits_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = holding(&[]);
+    let resolver = resolver(&manager, policy()).with_oidc_directories([folder.path().to_owned()]);
+    for (text, says) in [
+        (
+            "oidc/google/x",
+            "the OIDC provider `google` is not available here; have the platform put the token into",
+        ),
+        ("oidc/file/etc/passwd", "is outside"),
+        ("oidc/file/etc/passwd", "; have the platform put the token into one of these folders, or"),
+        ("oidc/env/NONE", "NONE is not set; see that the platform provides the token"),
+    ] {
+        let error = resolver.resolve_all(&[reference(text)]).await.remove(0).result.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn white_space_at_the_end_of_a_name_is_seen_in_the_message() {
+    let resolver = resolver(&holding(&[]), policy());
+    let error = resolver.resolve_all(&[reference("os.environ/A ")]).await.remove(0).result.unwrap_err();
+    assert!(error.to_string().starts_with("cannot resolve \"os.environ/A \", which"), "{error}");
+}
+
+#[tokio::test]
 async fn all_required_failures_are_reported_together_with_their_causes() {
     let resolver = resolver(&failing(ErrorKind::Denied), policy());
     let unused = Place {
