@@ -194,7 +194,10 @@ mod tests {
     #[test]
     fn what_is_wrong_stands_at_its_line() {
         for (wrong, says) in [
-            ("    path: /run/k/s\n    allow: {}\n", "config.yaml: keyway.local_api.allow: nobody could read"),
+            (
+                "    path: /run/k/s\n    allow: {}\n",
+                "config.yaml:8:5: keyway.local_api.allow: nobody could read",
+            ),
             ("    path: /run/k/s\n", "the key `allow` is missing"),
             (
                 "    path: /run/k/s\n    allow: {0: [a*b]}\n",

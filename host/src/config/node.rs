@@ -63,8 +63,11 @@ impl Node {
 
     /// The value under a key of a mapping, unless it is absent or null.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        let entry = self.entries().iter().find(|entry| entry.key == key)?;
-        (!matches!(entry.value.value, Yaml::Null)).then_some(&entry.value)
+        self.entry(key).filter(|value| !matches!(value.value, Yaml::Null))
+    }
+
+    fn entry(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
     /// As [`Node::get`], to change it.
@@ -82,9 +85,10 @@ impl Node {
         path.iter().try_fold(self, |node, key| node.get(key))
     }
 
-    /// Where the value below a path of keys stands; a mapping stands at its first key.
+    /// Where the value below a path of keys stands: a mapping at its first key, one that is empty at the key before it.
     pub(super) fn location_at(&self, path: &[&str]) -> Option<Location> {
-        self.at(path)?.location
+        let (key, parents) = path.split_last()?;
+        self.at(parents)?.entry(key)?.location
     }
 
     /// The entries of a mapping; none for anything else.
@@ -232,7 +236,9 @@ impl<'de> Visitor<'de> for &Reader {
             if !seen.insert(key.clone()) {
                 return self.fail(location, Problem::DuplicateKey(key));
             }
-            map.push(Entry { key, location, value: entries.next_value_seed(self)? });
+            let value = entries.next_value_seed(self)?;
+            let value = Node { location: value.location.or(location), ..value };
+            map.push(Entry { key, location, value });
         }
         let map = self.merge(map)?;
         Ok(Node { location: map.first().and_then(|entry| entry.location), value: Yaml::Map(map) })
@@ -285,6 +291,14 @@ mod tests {
         assert_eq!(place(&node, &["b", "c"]), (3, 8));
         assert_eq!(place(&node, &["b", "d"]), (3, 21));
         assert_eq!(place(&node, &["e", "f"]), (5, 6));
+    }
+
+    #[test]
+    fn what_is_empty_stands_where_its_key_does() {
+        let node = parse("x: 1\na: {}\nb:\n  c: []\n  d:\n");
+        assert_eq!(place(&node, &["a"]), (2, 1));
+        assert_eq!(place(&node, &["b", "c"]), (4, 3));
+        assert!(node.location_at(&["b", "d"]).is_some());
     }
 
     #[test]
