@@ -1,7 +1,8 @@
 //! The managers of a configuration, by name: where a configuration's words become loaded plugins.
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use keyway_plugin_api::{Error, ErrorKind, ReadRequest, SecretManager};
 use serde_json::Value;
 
@@ -15,8 +16,8 @@ use crate::{
         verify::{FileHash, Require, TrustPolicy},
     },
     service::{
-        AccessPolicy, AuditLog, Chain, Member, Metrics, Replicas, Stack, StackSettings, audit::AuditError,
-        limit::Limit, metrics::Reading,
+        AccessPolicy, AuditLog, Chain, Member, Metrics, Missed, Replicas, Stack, StackSettings,
+        audit::AuditError, limit::Limit, metrics::Reading,
     },
 };
 
@@ -101,6 +102,16 @@ impl Managers {
         if let Some(audit) = &self.audit {
             audit.flush().await;
         }
+    }
+
+    /// Ends the repairs of the replica sets, after waiting for them as long as `patience`; what remains is told with the
+    /// set's name.
+    pub async fn finish_repairs(&self, patience: Duration) -> Vec<(&str, Missed)> {
+        let finished = self.replica_sets.iter().map(|(name, set)| async move {
+            let missed = set.finish(patience).await;
+            missed.into_iter().map(move |missed| (name.as_str(), missed))
+        });
+        join_all(finished).await.into_iter().flatten().collect()
     }
 
     /// Opens the audit log's file anew, which somebody has moved away.

@@ -15,7 +15,7 @@ use super::Failure;
 use crate::{
     config::{self, AccessMode, Config, KeyManagement},
     registry,
-    service::{Caller, Metrics, with_caller},
+    service::{Caller, Metrics, Missed, with_caller},
 };
 
 /// What can be done with a secret.
@@ -111,10 +111,13 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         }
         Err(error) => Err(error),
     };
+    let missed = loaded.finish_repairs(settings.manager.timeout).await;
+    let reached = reached_all(&missed).map_err(Failure::failed);
     loaded.shutdown().await;
     done.map_err(|error| {
         Failure::failed(error.context(format!("manager {} cannot {what} {name}", loaded.name)))
-    })
+    })?;
+    reached
 }
 
 impl Operation {
@@ -139,6 +142,23 @@ impl Operation {
             true => Ok(()),
             false => Err(anyhow!("{what} operations are not implemented by this plugin; it can: {has}")),
         }
+    }
+}
+
+/// What was done counts as failed when a replica lacks it: nobody repairs that after this process.
+fn reached_all(missed: &[(&str, Missed)]) -> anyhow::Result<()> {
+    let lacking = |(set, missed): &(&str, Missed)| {
+        let (member, repair) = (&missed.member, &missed.repair);
+        let (operation, name, class) = (repair.operation, &repair.name, repair.last_error);
+        format!("the replica {member} of {set} missed the {operation} of {name} ({class})")
+    };
+    match missed {
+        [] => Ok(()),
+        missed => Err(anyhow!(
+            "{}, and still has what it had before; the other replicas have the change; repeat it when {} can be reached again",
+            missed.iter().map(lacking).collect::<Vec<_>>().join(", "),
+            if missed.len() == 1 { "that one" } else { "these" },
+        )),
     }
 }
 
