@@ -11,3 +11,5 @@ pub mod registry;
 pub mod service;
 pub mod startup;
 pub mod telemetry;
+
+mod duration;

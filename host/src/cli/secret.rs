@@ -15,7 +15,7 @@ use super::Failure;
 use crate::{
     config::{self, AccessMode, Config, KeyManagement},
     registry::{self, Managers},
-    service::{Caller, Metrics, with_caller},
+    service::{Caller, Metrics, Missed, with_caller},
     startup,
 };
 
@@ -120,16 +120,16 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         done.with_context(|| format!("manager {} cannot {what} {name}", loaded.name))
     })
     .await;
+    let missed = loaded.finish_repairs(settings.manager.timeout).await;
+    let reached = reached_all(&missed).map_err(Failure::failed);
     loaded.shutdown().await;
     match done.map_err(Failure::failed)? {
         Done::Value(value) => {
-            print(&value).context("cannot write to standard output").map_err(Failure::failed)
+            print(&value).context("cannot write to standard output").map_err(Failure::failed)?;
         }
-        Done::Note(text) => {
-            Failure::note(&text);
-            Ok(())
-        }
+        Done::Note(text) => Failure::note(&text),
     }
+    reached
 }
 
 impl Operation {
@@ -140,6 +140,23 @@ impl Operation {
             Operation::Delete { .. } => "delete",
             Operation::Rotate { .. } => "rotate",
         }
+    }
+}
+
+/// What was done counts as failed when a replica lacks it: nobody repairs that after this process.
+fn reached_all(missed: &[(&str, Missed)]) -> anyhow::Result<()> {
+    let lacking = |(set, missed): &(&str, Missed)| {
+        let (member, repair) = (&missed.member, &missed.repair);
+        let (operation, name, class) = (repair.operation, &repair.name, repair.last_error);
+        format!("the replica {member} of {set} missed the {operation} of {name} ({class})")
+    };
+    match missed {
+        [] => Ok(()),
+        missed => Err(anyhow!(
+            "{}, and still has what it had before; the other replicas have the change; repeat it when {} can be reached again",
+            missed.iter().map(lacking).collect::<Vec<_>>().join(", "),
+            if missed.len() == 1 { "that one" } else { "these" },
+        )),
     }
 }
 

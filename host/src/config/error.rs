@@ -181,6 +181,9 @@ fn hint(source: &io::Error) -> &'static str {
 }
 
 fn quote_hint(expected: &str, found: &str) -> &'static str {
+    if found == "nothing" {
+        return "; give it a value or remove the key";
+    }
     let scalar = matches!(found, "a number" | "a boolean");
     if scalar && expected.contains("text") { "; put it in quotes" } else { "" }
 }

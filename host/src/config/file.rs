@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::{
@@ -136,7 +136,9 @@ pub(super) struct Keyway {
     pub(super) cache: Option<Cache>,
     pub(super) budget: Option<Budget>,
     pub(super) retry: Option<Retry>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) audit: Option<Audit>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) local_api: Option<LocalApi>,
 }
 
@@ -146,11 +148,15 @@ pub(super) struct Manager {
     pub(super) plugin: Option<String>,
     pub(super) config: Option<Map<String, Value>>,
     pub(super) secrets_from: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) chain: Option<Vec<String>>,
     pub(super) on_error: Option<OnMemberError>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) replicas: Option<Vec<String>>,
     pub(super) timeout: Option<Span>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) budget: Option<ManagerBudget>,
+    #[serde(default, deserialize_with = "present")]
     pub(super) sha256: Option<OneOrMany<String>>,
     pub(super) isolation: Option<String>,
     pub(super) max_in_flight: Option<u32>,
@@ -166,4 +172,9 @@ pub(super) struct ManagerBudget {
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Trust {
     pub(super) require: Option<String>,
+}
+
+/// A key that means something by being there: with nothing after it, it is refused rather than taken for absent.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }

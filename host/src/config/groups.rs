@@ -47,6 +47,7 @@ pub(super) fn source(
         ("sha256", raw.sha256.is_some()),
         ("isolation", raw.isolation.is_some()),
         ("max_in_flight", raw.max_in_flight.is_some()),
+        ("budget", raw.budget.is_some()),
     ];
     match misplaced.into_iter().find(|(_, present)| *present) {
         Some((misplaced, _)) => {
@@ -253,7 +254,17 @@ mod tests {
     #[test]
     fn half_set_groups_are_refused() {
         for (entry, expected) in [
-            ("{chain: []}", "keyway.managers.all.chain: is empty"),
+            ("{chain: []}", "config.yaml:7:11: keyway.managers.all.chain: is empty"),
+            ("{chain: }", "keyway.managers.all.chain: expected"),
+            ("{plugin: a.B, sha256: }", "keyway.managers.all.sha256: expected"),
+            (
+                "{chain: [m], budget: {calls_per_minute: 1}}",
+                "keyway.managers.all.budget: is a setting of a plugin",
+            ),
+            (
+                "{replicas: [m], budget: {calls_per_minute: 1}}",
+                "keyway.managers.all.budget: is a setting of a plugin",
+            ),
             ("{chain: [m, m]}", "`m` stands twice"),
             ("{chain: [m], replicas: [m]}", "not both"),
             ("{replicas: [m], on_error: next}", "keyway.managers.all.on_error: a replica set"),

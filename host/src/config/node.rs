@@ -240,7 +240,9 @@ impl<'de> Visitor<'de> for &Reader {
             if !seen.insert(key.clone()) {
                 return self.fail(location, Problem::DuplicateKey(key));
             }
-            map.push(Entry { key, location, value: entries.next_value_seed(self)? });
+            let value = entries.next_value_seed(self)?;
+            let value = Node { location: value.location.or(location), ..value };
+            map.push(Entry { key, location, value });
         }
         let map = self.merge(map)?;
         Ok(Node { location: map.first().and_then(|entry| entry.location), value: Yaml::Map(map) })
@@ -293,6 +295,14 @@ mod tests {
         assert_eq!(place(&node, &["b", "c"]), (3, 8));
         assert_eq!(place(&node, &["b", "d"]), (3, 21));
         assert_eq!(place(&node, &["e", "f"]), (5, 6));
+    }
+
+    #[test]
+    fn what_is_empty_stands_where_its_key_does() {
+        let node = parse("x: 1\na: {}\nb:\n  c: []\n  d:\n");
+        assert_eq!(place(&node, &["a"]), (2, 1));
+        assert_eq!(place(&node, &["b", "c"]), (4, 3));
+        assert!(node.location_at(&["b", "d"]).is_some());
     }
 
     #[test]

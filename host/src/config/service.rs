@@ -32,7 +32,7 @@ pub struct ServiceSettings {
 pub struct CacheSettings {
     /// How long a value is used without asking again; a shorter hint of the plugin wins.
     pub ttl: Duration,
-    /// The part of the time to live after which a value is fetched anew in the background; 0 to 1.
+    /// The part of the time to live after which a value is fetched anew in the background; 0 to 1, where 1 is at its end.
     pub refresh_ahead: f64,
     /// How long after its last successful read a value may be used while the manager cannot answer.
     pub stale_ttl: Duration,
@@ -140,7 +140,7 @@ fn prove_cache(raw: &Cache, root: &Node) -> Result<CacheSettings, Fault> {
     let span = |span: Option<Span>, default| span.map_or(default, |span| span.0);
     let refresh_ahead = raw.refresh_ahead.map_or(defaults.refresh_ahead, |part| part.0);
     if refresh_ahead > 1.0 {
-        let why = "expected a part of `ttl` from 0 to 1, such as `0.8`; 1 means no refresh in the background";
+        let why = "expected a part of `ttl` from 0 to 1, such as `0.8`; 1 refreshes a value only when its time is about to end";
         return Err(refused(root, &["keyway", "cache", "refresh_ahead"], why));
     }
     let max_entries = raw.max_entries.map(|number| count(number, 1, root, ["cache", "max_entries"]));
@@ -234,6 +234,11 @@ mod tests {
             ("  budget: {calls_per_minute: 0.5}", "keyway.budget.calls_per_minute: "),
             ("  retry: {breaker_failures: 0}", "keyway.retry.breaker_failures: "),
             ("  audit: {required: true}", "keyway.audit: the audit log needs a file"),
+            ("  audit: {}", "config.yaml:2:3: keyway.audit: the audit log needs a file"),
+            (
+                "  audit:",
+                "keyway.audit: expected a mapping, found nothing; give it a value or remove the key",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(setting), "{error}");

@@ -9,7 +9,10 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::gateway::{auth::authorize, error::GatewayError, state::Gateway};
+use crate::{
+    gateway::{auth::authorize, error::GatewayError, state::Gateway},
+    service::metrics,
+};
 
 /// Who answers the admin routes.
 #[async_trait]
@@ -55,6 +58,5 @@ pub(super) async fn reload(
 /// Needs no key, as Prometheus has none by default: there are classes, names of managers and numbers in it, and no more.
 pub(super) async fn metrics(State(gateway): State<Gateway>) -> Result<Response, GatewayError> {
     let admin = gateway.admin().ok_or(GatewayError::NoAdmin)?;
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, content_type)], admin.metrics()).into_response())
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics()).into_response())
 }

@@ -25,6 +25,7 @@ use super::{
     instance::Instance,
     slots::{Operation, Outcome, Permit},
 };
+use crate::duration::Rounded;
 
 /// How many blocking reads of one instance run at once.
 const BLOCKING_THREADS: usize = 8;
@@ -121,7 +122,8 @@ impl LoadedPlugin {
             Ok(Ok(instance)) => instance.map_err(failed)?,
             Ok(Err(_)) => return Err(failed(Error::internal("the thread that made the instance ended"))),
             Err(_) => {
-                let message = format!("it was not ready within {timeout:?}; `timeout` allows for more");
+                let message =
+                    format!("it was not ready within {}; `timeout` allows for more", Rounded(timeout));
                 return Err(failed(Error::new(ErrorKind::Timeout, message)));
             }
         };
@@ -210,7 +212,7 @@ impl Shared {
         let start = Instant::now();
         let permit = tokio::time::timeout(timeout, Arc::clone(permits).acquire_owned()).await;
         let permit = permit.map_err(|_| {
-            let message = format!("{} had other operations under way for {timeout:?}", self.name);
+            let message = format!("{} had other operations under way for {}", self.name, Rounded(timeout));
             Error::new(ErrorKind::Timeout, message)
         })?;
         let closed = |_| Error::unavailable(format!("{} is shutting down", self.name));
@@ -255,12 +257,12 @@ impl Shared {
         tracing::warn!(
             manager = self.name,
             milliseconds = millis(inside),
-            "a call that must return at once held up a thread of the host past its deadline; a read that blocks              belongs into sync_read_secret"
+            "a call that must return at once held up a thread of the host past its deadline; a read that blocks belongs into sync_read_secret"
         );
     }
 
     pub(super) fn timed_out(&self, timeout: Duration) -> Error {
-        Error::new(ErrorKind::Timeout, format!("{} did not answer within {timeout:?}", self.name))
+        Error::new(ErrorKind::Timeout, format!("{} did not answer within {}", self.name, Rounded(timeout)))
     }
 }
 

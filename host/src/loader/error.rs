@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::layout::LayoutError;
+use crate::duration::Rounded;
 
 /// A failure after the file was verified: the library was opened, or an instance was being made.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +84,9 @@ pub enum OpenError {
     },
     /// Another library is being opened and does not come to an end.
     #[error(
-        "{path} was not opened, because {other} has been opening for more than {waited:?}; remove that plugin, or see with \
-         its vendor why it hangs while it is loaded"
+        "{path} was not opened, because {other} has been opening for more than {}; remove that plugin, or see with \
+         its vendor why it hangs while it is loaded",
+        Rounded(*.waited)
     )]
     Busy {
         /// The operator's file.
@@ -96,8 +98,9 @@ pub enum OpenError {
     },
     /// The library does not come to an end while it is opened.
     #[error(
-        "{path} was not open within {waited:?}: its constructors or its entry function hang; ask its vendor, and restart \
-         the host, which can open no other plugin now"
+        "{path} was not open within {}: its constructors or its entry function hang; ask its vendor, and restart \
+         the host, which can open no other plugin now",
+        Rounded(*.waited)
     )]
     Hangs {
         /// The operator's file.

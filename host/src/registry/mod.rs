@@ -2,8 +2,9 @@
 
 mod instances;
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use keyway_plugin_api::{Error, ErrorKind, SecretManager};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ use crate::{
         verify::{FileHash, Require, TrustPolicy},
     },
     service::{
-        AccessPolicy, AuditLog, Chain, Factory as _, Member, Metrics, Replicas, Stack, StackSettings,
+        AccessPolicy, AuditLog, Chain, Factory as _, Member, Metrics, Missed, Replicas, Stack, StackSettings,
         Supervised, audit::AuditError, limit::Limit, metrics::Reading,
     },
 };
@@ -122,6 +123,16 @@ impl Managers {
     /// The audit log, when there is one.
     pub fn audit(&self) -> Option<AuditLog> {
         self.audit.clone()
+    }
+
+    /// Ends the repairs of the replica sets, after waiting for them as long as `patience`; what remains is told with the
+    /// set's name.
+    pub async fn finish_repairs(&self, patience: Duration) -> Vec<(&str, Missed)> {
+        let finished = self.replica_sets.iter().map(|(name, set)| async move {
+            let missed = set.finish(patience).await;
+            missed.into_iter().map(move |missed| (name.as_str(), missed))
+        });
+        join_all(finished).await.into_iter().flatten().collect()
     }
 
     /// Opens the audit log's file anew, which somebody has moved away.

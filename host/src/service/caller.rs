@@ -11,6 +11,8 @@ pub enum Caller {
     Startup,
     /// A refresh in the background.
     Refresh,
+    /// The repair of a replica.
+    Repair,
     /// A subcommand.
     Cli,
     /// The gateway, on nobody's behalf in particular.
@@ -68,6 +70,7 @@ impl fmt::Display for Caller {
         match self {
             Caller::Startup => f.write_str("startup"),
             Caller::Refresh => f.write_str("refresh"),
+            Caller::Repair => f.write_str("repair"),
             Caller::Cli => f.write_str("cli"),
             Caller::Gateway => f.write_str("gateway"),
             Caller::MasterKey => f.write_str("master_key"),

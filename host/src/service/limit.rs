@@ -13,6 +13,7 @@ use keyway_plugin_api::{
 use tokio::{runtime::Handle, sync::Semaphore, time::Instant};
 
 use super::{blocking::block_on, verdict::not_sent};
+use crate::duration::Rounded;
 
 /// The deadline, the number of calls under way and the budget of one manager.
 pub struct Limit {
@@ -73,13 +74,15 @@ impl Limit {
         match bounded.await {
             Ok(answer) => answer,
             Err(_) if begun => {
-                let message = format!("{} did not answer a {operation} within {timeout:?}", self.manager);
+                let message =
+                    format!("{} did not answer a {operation} within {}", self.manager, Rounded(timeout));
                 Err(Error::new(ErrorKind::Timeout, message))
             }
             Err(_) => {
                 let manager = &self.manager;
                 let message = format!(
-                    "{manager} had `max_in_flight` other calls under way for {timeout:?}, so that no {operation} began"
+                    "{manager} had `max_in_flight` other calls under way for {}, so that no {operation} began",
+                    Rounded(timeout)
                 );
                 Err(not_sent(Error::new(ErrorKind::Timeout, message)))
             }
@@ -154,7 +157,8 @@ impl SecretManager for Limit {
     async fn health_check(&self) -> Result<()> {
         let timeout = self.timeout.min(DEFAULT_TIMEOUT);
         tokio::time::timeout(timeout, self.inner.health_check()).await.unwrap_or_else(|_| {
-            let message = format!("{} did not answer a health check within {timeout:?}", self.manager);
+            let message =
+                format!("{} did not answer a health check within {}", self.manager, Rounded(timeout));
             Err(Error::new(ErrorKind::Timeout, message))
         })
     }

@@ -8,6 +8,8 @@ use keyway_plugin_api::{
 };
 use tokio::time::Instant;
 
+use crate::duration::Rounded;
+
 /// A manager as a member of a chain or of a replica set.
 #[derive(Clone)]
 pub struct Member {
@@ -46,7 +48,7 @@ impl Member {
 
     async fn within<T>(&self, limit: Duration, operation: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::time::timeout(limit, operation).await.unwrap_or_else(|_elapsed| {
-            let message = format!("the manager {} did not answer within {limit:?}", self.name);
+            let message = format!("the manager {} did not answer within {}", self.name, Rounded(limit));
             Err(Error::new(ErrorKind::Timeout, message))
         })
     }

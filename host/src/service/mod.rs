@@ -33,7 +33,7 @@ pub use self::{
     member::Member,
     metrics::Metrics,
     policy::AccessPolicy,
-    replicas::Replicas,
+    replicas::{Missed, Replicas},
     resolver::{Outcome, Policy, ResolveError, Resolved, Resolver, Source, Unresolved},
     stack::{Stack, StackSettings},
     supervised::{Factory, Supervised},

@@ -6,6 +6,8 @@ use keyway_plugin_api::{Error, ErrorKind};
 
 /// The vendor code of errors that a layer gave by itself: the call never reached the manager.
 const NOT_SENT: &str = "KEYWAY_NOT_SENT";
+/// The vendor code of errors of a group of which a member has made the change.
+const PARTLY_APPLIED: &str = "KEYWAY_PARTLY_APPLIED";
 
 /// What a failed read means for the value that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +45,21 @@ pub(super) fn is_outage(kind: ErrorKind) -> bool {
 
 /// Whether a change that failed so may have been applied all the same.
 pub(super) fn may_be_applied(error: &Error) -> bool {
-    !is_not_sent(error) && (is_outage(error.kind()) || error.kind() == ErrorKind::Cancelled)
+    match error.vendor_code() {
+        Some(NOT_SENT) => false,
+        Some(PARTLY_APPLIED) => true,
+        _ => is_outage(error.kind()) || error.kind() == ErrorKind::Cancelled,
+    }
 }
 
 /// Marks an error of a layer: the call never reached the manager.
 pub(super) fn not_sent(error: Error) -> Error {
     error.with_vendor_code(NOT_SENT)
+}
+
+/// Marks an error of a group: a member has made the change, another one has not.
+pub(super) fn partly_applied(error: Error) -> Error {
+    error.with_vendor_code(PARTLY_APPLIED)
 }
 
 /// Whether a layer refused the call, so that the manager never saw it.
@@ -116,6 +127,7 @@ mod tests {
         assert!(may_be_applied(&Error::unavailable("the connection was reset")));
         assert!(!may_be_applied(&not_sent(Error::unavailable("the breaker is open"))));
         assert!(!may_be_applied(&Error::new(ErrorKind::Throttled, "too many calls")));
+        assert!(may_be_applied(&partly_applied(Error::new(ErrorKind::Denied, "one member refused"))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `keyway secret`.
 
 use keyway_plugin_api::request::MAX_VALUE_LEN;
+use keyway_tests::cli::Folder;
 
 use crate::support::{memory, memory_config};
 
@@ -166,4 +167,87 @@ fn a_configuration_without_a_manager_has_no_secrets_to_work_on() {
     folder.write("config.yaml", "general_settings: {master_key: os.environ/LITELLM_MASTER_KEY}\n").unwrap();
     let ran = folder.run(&["secret", "get", "X", "-c", "config.yaml"]).unwrap();
     ran.expect(2, &["configures no secret manager", "key_management_system: custom"]).unwrap();
+}
+
+fn replicas() -> Folder {
+    let folder = Folder::new().unwrap();
+    folder.plugin("keyway-plugin-file").unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("us")).unwrap();
+    std::fs::create_dir(at("eu")).unwrap();
+    std::fs::write(at("keys.env"), "").unwrap();
+    let (us, eu, env) = (at("us"), at("eu"), at("keys.env"));
+    let config = format!(
+        "\
+general_settings:
+  key_management_system: custom
+  key_management_settings: {{custom_secret_manager: both, access_mode: read_and_write}}
+keyway:
+  managers:
+    both: {{replicas: [us, eu], timeout: 2s}}
+    mixed: {{replicas: [us, env]}}
+    us: {{plugin: keyway_file.FileSecretManager, config: {{directory: {us:?}}}}}
+    eu: {{plugin: keyway_file.FileSecretManager, config: {{directory: {eu:?}}}}}
+    env: {{plugin: keyway_file.FileSecretManager, config: {{dotenv: {env:?}}}}}
+"
+    );
+    folder.write("config.yaml", config).unwrap();
+    folder
+}
+
+#[test]
+fn a_change_that_a_replica_misses_fails_and_names_it() {
+    let folder = replicas();
+    let set = |value: &str| {
+        folder.keyway(&["secret", "set", "KEY", "-c", "config.yaml"]).unwrap().input(value).run().unwrap()
+    };
+    set("example-old").expect(0, &["wrote KEY"]).unwrap();
+    let (us, away) = (folder.path().join("us"), folder.path().join("away"));
+    std::fs::rename(&us, &away).unwrap();
+    let missed = ["wrote KEY", "the replica us of both missed the write of KEY (UNAVAILABLE)", "repeat it"];
+    let ran = set("example-new");
+    ran.expect(1, &missed).unwrap();
+    assert!(!ran.all().contains("example-new"), "{}", ran.all());
+    let delete = || folder.run(&["secret", "delete", "KEY", "-c", "config.yaml"]).unwrap();
+    delete().expect(1, &["missed the delete of KEY"]).unwrap();
+
+    std::fs::rename(&away, &us).unwrap();
+    delete().expect(0, &["deleted KEY"]).unwrap();
+    let ran = folder.run(&["secret", "get", "KEY", "-c", "config.yaml"]).unwrap();
+    ran.expect(1, &["NOT_FOUND"]).unwrap();
+}
+
+#[test]
+fn a_change_waits_for_a_replica_that_comes_back_in_time() {
+    let folder = replicas();
+    let (us, away) = (folder.path().join("us"), folder.path().join("away"));
+    let config = std::fs::read_to_string(folder.path().join("config.yaml")).unwrap();
+    folder.write("config.yaml", config.replace("timeout: 2s", "timeout: 60s")).unwrap();
+    std::fs::rename(&us, &away).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The other one has it, so this one has missed it.
+            while !folder.path().join("eu/KEY").exists() {
+                std::thread::yield_now();
+            }
+            std::fs::rename(&away, &us).unwrap();
+        });
+        let keyway = folder.keyway(&["secret", "set", "KEY", "-c", "config.yaml"]).unwrap();
+        keyway.input("example").run().unwrap().expect(0, &["wrote KEY"]).unwrap();
+    });
+    assert_eq!(std::fs::read_to_string(us.join("KEY")).unwrap(), "example");
+}
+
+#[test]
+fn a_replica_that_refuses_a_change_is_named_and_not_tried_again() {
+    let folder = replicas();
+    let config = std::fs::read_to_string(folder.path().join("config.yaml")).unwrap();
+    folder
+        .write("config.yaml", config.replace("custom_secret_manager: both", "custom_secret_manager: mixed"))
+        .unwrap();
+    let keyway = folder.keyway(&["secret", "set", "KEY", "-c", "config.yaml"]).unwrap();
+    let ran = keyway.input("example").run().unwrap();
+    ran.expect(1, &["the replica env refused the write of KEY", "`replicas`", "UNSUPPORTED"]).unwrap();
+    assert!(!ran.all().contains("missed"), "{}", ran.all());
+    assert!(folder.path().join("us/KEY").exists());
 }

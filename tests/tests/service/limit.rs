@@ -28,6 +28,19 @@ async fn the_caller_is_answered_at_the_deadline_whatever_the_manager_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_that_people_read_is_not_told_in_nanoseconds() {
+    let manager = Scripted::with("a", "one");
+    manager.delay(seconds(3600));
+    let cache = Cache::new(manager.clone(), settings(), TIMEOUT, CacheMetrics::default());
+    let request = ReadRequest { timeout: Duration::from_nanos(4_999_896_947), ..request("a") };
+    let limited = limit(&manager, 8, None).async_read_secret(&request).await.unwrap_err();
+    let cached = cache.read_cached(&request).await.err().unwrap();
+    for error in [limited, cached] {
+        assert!(error.message().contains("within 5s"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_calls_are_under_way_than_allowed() {
     let manager = Scripted::with("a", "one");
     manager.delay(seconds(1));

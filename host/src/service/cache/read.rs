@@ -11,9 +11,12 @@ use super::{
     key::Lookup,
     slot::{Failure, Flight, Inner, Landing, Slot},
 };
-use crate::service::{
-    caller::{Caller, current_caller, with_caller},
-    verdict::{Verdict, again, verdict},
+use crate::{
+    duration::Rounded,
+    service::{
+        caller::{Caller, current_caller, with_caller},
+        verdict::{Verdict, again, verdict},
+    },
 };
 
 /// How long a reader waits for a manager that is known to fail before an older value is served.
@@ -178,7 +181,8 @@ async fn landing(mut flight: Flight, patience: Duration, request: &ReadRequest) 
         Ok(Ok(landing)) => landing.clone().ok_or_else(|| abandoned(request)),
         Ok(Err(_)) => Err(abandoned(request)),
         Err(_) => {
-            let message = format!("{} was not read within {patience:?}; the call goes on", request.name);
+            let message =
+                format!("{} was not read within {}; the call goes on", request.name, Rounded(patience));
             Err(Error::new(ErrorKind::Timeout, message))
         }
     }

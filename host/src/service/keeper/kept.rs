@@ -152,7 +152,8 @@ impl Kept {
         let Resolved { value, source } = resolved;
         let reference = self.reference.text();
         let life = lifetime(&value, freshness.ttl).max(SHORTEST_LIFE);
-        let until = end(&value, now).unwrap_or(now + life.max(freshness.stale_ttl));
+        let stale = now + life.max(freshness.stale_ttl);
+        let until = end(&value, now).map_or(stale, |end| end.min(stale));
         let origin = Arc::from(source.name());
         let before = state.success.replace(Success { at: now, until, source });
         match failure {

@@ -218,6 +218,17 @@ async fn a_value_with_an_end_of_its_own_is_not_used_beyond_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_of_its_own_that_is_far_away_does_not_make_an_outage_longer() {
+    let month = Duration::from_secs(30 * 86_400);
+    let world = Setup::default().start([("A", Expiring("one", month))]).await;
+    world.script("A", Fail(ErrorKind::Unavailable));
+    pass(Duration::from_secs(3598)).await;
+    assert_eq!(world.value("A").as_deref(), Some("one"));
+    pass(3 * SECOND).await;
+    assert_eq!(world.value("A"), None, "stale_ttl has passed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_manager_whose_clock_is_behind_does_not_lose_its_values() {
     let world = Setup::default().start([("A", Expiring("one", Duration::ZERO))]).await;
     pass(Duration::from_secs(20)).await;

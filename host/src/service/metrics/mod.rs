@@ -212,7 +212,7 @@ struct ByClass([Counter; CLASSES.len()]);
 
 impl Collector for ByClass {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Requests of the gateway, by class of the answer's status";
+        let help = "Requests of the gateway, by class of the answer's status.";
         let mut metric = encoder.encode_descriptor(GATEWAY_REQUESTS, help, None, MetricType::Counter)?;
         for (class, counter) in CLASSES.iter().zip(&self.0) {
             let labels = [("class", *class)];

@@ -2,9 +2,12 @@
 //!
 //! A read is answered by the first healthy member, by every other one only when that cannot answer. A write or delete
 //! goes to all; it holds when one took it, and those that missed it are repaired in the background. Until then a
-//! member that lags behind is not asked for that name, so that no old value and no deleted secret is ever read.
+//! member that lags behind is not asked for that name, so that no old value and no deleted secret is ever read. What a
+//! member refuses is not repaired, since it would be refused again: whoever makes the change is told.
 
+mod operation;
 mod repair;
+mod status;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -19,9 +22,16 @@ use keyway_plugin_api::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::repair::{Lane, Lanes, Operation};
-pub use self::repair::{LaneStatus, Repair};
-use super::member::{Deadline, Member, copy_of, is_outage};
+pub use self::status::{LaneStatus, Missed, Repair};
+use self::{
+    operation::{Operation, is_refusal},
+    repair::{Lane, Lanes},
+};
+use super::{
+    caller::{current_caller, with_caller},
+    member::{Deadline, Member, copy_of, is_outage},
+    verdict::partly_applied,
+};
 
 /// How many names may wait for the repair of one member.
 pub const MAX_REPAIRS: usize = 1000;
@@ -58,6 +68,20 @@ impl Replicas {
         self.inner.lanes.iter().map(|lane| lane.status()).collect()
     }
 
+    /// Ends the repairs: waits for them as long as `patience`, tries what is left once more, and tells what remains.
+    pub async fn finish(&self, patience: Duration) -> Vec<Missed> {
+        let lanes = &self.inner.lanes;
+        let repaired = join_all(lanes.iter().map(|lane| lane.repaired()));
+        // What is not repaired by then is tried once more now.
+        let _ = tokio::time::timeout(patience, repaired).await;
+        let left = join_all(lanes.iter().map(|lane| lane.end())).await;
+        let of = |(lane, repairs): (&Arc<Lane>, Vec<Repair>)| {
+            let member = lane.name().to_owned();
+            repairs.into_iter().map(move |repair| Missed { member: member.clone(), repair })
+        };
+        lanes.iter().zip(left).flat_map(of).collect()
+    }
+
     /// Refuses before anything is done what one of the members does not implement.
     fn need(&self, capability: Capabilities, operation: &str, undone: impl FnOnce() -> String) -> Result<()> {
         let can = |lane: &&Arc<Lane>| lane.member().manager.capabilities().contains(capability);
@@ -73,7 +97,8 @@ impl Replicas {
     /// Does it on a task of its own: a caller that gives up must not leave the members different.
     async fn everywhere(&self, operation: Operation, timeout: Duration) -> Result<WriteReceipt> {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move { inner.everywhere(operation, Deadline::after(timeout)).await });
+        let change = async move { inner.everywhere(operation, Deadline::after(timeout)).await };
+        let task = tokio::spawn(with_caller(current_caller(), change));
         task.await
             .unwrap_or_else(|_| Err(Error::internal("the task that writes to the replicas ended early")))
     }
@@ -101,24 +126,21 @@ impl Inner {
             let first = answers.into_iter().find_map(Result::err);
             return Err(first.unwrap_or_else(|| Error::unavailable("the replica set has no members")));
         }
-        let missed = self.lanes.iter().zip(&answers).filter_map(|(lane, answer)| match answer {
-            Err(error) if !operation.holds(answer) => Some((lane, error.kind())),
-            _ => None,
-        });
-        let mut lost = None;
-        for (lane, kind) in missed {
-            tracing::warn!(manager = lane.name(), secret = %operation.name(), %kind, "a replica missed a change, which is to be repaired");
-            if !lane.queue(&operation, kind) {
-                lost = Some(lane.name());
+        let (mut took, mut refused, mut lost) = (None, None, None);
+        for (lane, answer) in self.lanes.iter().zip(answers) {
+            match answer {
+                answer if operation.holds(&answer) => took = took.or(answer.ok()),
+                Ok(_) => {}
+                Err(error) if is_refusal(&error) => refused = refused.or(Some((lane, error))),
+                Err(error) => lost = lane.missed(&operation, error.kind()).err().or(lost),
             }
         }
-        if let Some(lane) = lost {
-            return Err(Error::unavailable(format!(
-                "the change of {} did not reach the replica {lane}, for which {MAX_REPAIRS} repairs wait already; repeat it when that is healthy again",
-                operation.name()
-            )));
+        if let Some(error) = lost {
+            return Err(error);
         }
-        let took = answers.into_iter().find_map(Result::ok);
+        if let Some((lane, error)) = refused {
+            return Err(refusal(&operation, lane.name(), error));
+        }
         took.ok_or_else(|| Error::not_found(operation.name()))
     }
 
@@ -155,6 +177,16 @@ impl Inner {
         lanes.sort_by_key(|lane| !lane.is_healthy());
         lanes
     }
+}
+
+/// The answer to a change that some members have and one will not have.
+fn refusal(operation: &Operation, member: &str, error: Error) -> Error {
+    let (name, word) = (operation.name(), operation.word());
+    let message = format!(
+        "the replica {member} refused the {word} of {name}, which another one took, so that they differ now; let {member} take it and \
+         repeat the {word}, or remove {member} from `replicas`"
+    );
+    partly_applied(Error::new(error.kind(), message).with_source(error))
 }
 
 #[async_trait]
@@ -256,8 +288,14 @@ impl SecretManager for Replicas {
     }
 
     async fn shutdown(&self) {
+        for Missed { member, repair } in self.finish(Duration::ZERO).await {
+            let (secret, operation, class) = (&repair.name, repair.operation, repair.last_error);
+            tracing::error!(
+                manager = member, %secret, operation, %class,
+                "the host ends while a replica lacks a change; make it again when that can be reached"
+            );
+        }
         for lane in &self.inner.lanes {
-            lane.end();
             lane.member().manager.shutdown().await;
         }
     }

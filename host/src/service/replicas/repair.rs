@@ -5,18 +5,26 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use keyway_plugin_api::{DeleteRequest, Error, ErrorKind, Result, SecretName, WriteReceipt, WriteRequest};
+use keyway_plugin_api::{Error, ErrorKind, Result, SecretName, WriteReceipt};
 use tokio::{
     sync::Notify,
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
-use crate::service::member::{Member, is_outage};
+use super::{
+    operation::{Operation, is_refusal},
+    status::{LaneStatus, Repair},
+};
+use crate::service::{
+    caller::{Caller, with_caller},
+    member::{Member, is_outage},
+};
 
 /// The first wait after a failure; each further one doubles it, up to [`LONGEST_WAIT`], with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -24,88 +32,31 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// How a member of a replica set is; never a value.
-#[derive(Clone, Debug)]
-pub struct LaneStatus {
-    /// The member's name.
-    pub name: String,
-    /// Whether its last answer was none of an outage, or that is long enough ago to ask it first again.
-    pub healthy: bool,
-    /// What it answered last, when that was an outage.
-    pub last_outage: Option<ErrorKind>,
-    /// What it missed, by name.
-    pub repairs: Vec<Repair>,
-}
-
-/// A change that a member missed.
-#[derive(Clone, Debug)]
-pub struct Repair {
-    /// The secret.
-    pub name: SecretName,
-    /// `write` or `delete`.
-    pub operation: &'static str,
-    /// How often the repair failed.
-    pub failures: u32,
-    /// Why the member missed it, or why the last repair failed.
-    pub last_error: ErrorKind,
-    /// For how long the member has lagged behind in this name.
-    pub age: Duration,
-}
-
-/// A change that is to reach all members.
-pub(super) enum Operation {
-    /// A value under a name.
-    Write(WriteRequest),
-    /// A name without a value.
-    Delete(DeleteRequest),
-}
-
-impl Operation {
-    pub(super) fn name(&self) -> &SecretName {
-        match self {
-            Operation::Write(request) => &request.name,
-            Operation::Delete(request) => &request.name,
-        }
-    }
-
-    fn word(&self) -> &'static str {
-        match self {
-            Operation::Write(_) => "write",
-            Operation::Delete(_) => "delete",
-        }
-    }
-
-    /// Whether an answer means that the member has what it should: to delete what is not there is to have deleted it.
-    pub(super) fn holds<T>(&self, answer: &Result<T>) -> bool {
-        match answer {
-            Ok(_) => true,
-            Err(error) => matches!(self, Operation::Delete(_)) && error.kind() == ErrorKind::NotFound,
-        }
-    }
-
-    async fn run(&self, member: &Member, limit: Duration) -> Result<WriteReceipt> {
-        match self {
-            Operation::Write(request) => member.write(request, limit).await,
-            Operation::Delete(request) => {
-                member.delete(request, limit).await.map(|()| WriteReceipt::default())
-            }
-        }
-    }
-}
-
 /// A member, its health and its queue.
 pub(super) struct Lane {
     member: Member,
     room: usize,
     state: Mutex<State>,
+    /// Wakes the repairs.
     changed: Notify,
+    /// Wakes those who wait for them.
+    moved: Notify,
 }
 
 #[derive(Default)]
 struct State {
     outage: Option<Outage>,
     queue: HashMap<SecretName, Waiting>,
-    ended: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Running,
+    /// What waits is tried once more.
+    Ending,
+    Ended,
 }
 
 struct Outage {
@@ -122,9 +73,21 @@ struct Waiting {
     last_error: ErrorKind,
 }
 
+impl Waiting {
+    fn shown(&self) -> Repair {
+        Repair {
+            name: self.operation.name().clone(),
+            operation: self.operation.word(),
+            failures: self.failures,
+            last_error: self.last_error,
+            age: self.since.elapsed(),
+        }
+    }
+}
+
 impl Lane {
     pub(super) fn new(member: Member, room: usize) -> Self {
-        Lane { member, room, state: Mutex::default(), changed: Notify::new() }
+        Lane { member, room, state: Mutex::default(), changed: Notify::new(), moved: Notify::new() }
     }
 
     pub(super) fn member(&self) -> &Member {
@@ -170,10 +133,10 @@ impl Lane {
 
     /// Makes a change, unless earlier ones of that name wait: then this one is to wait in their place.
     pub(super) async fn attempt(&self, operation: &Arc<Operation>, limit: Duration) -> Result<WriteReceipt> {
-        let waits = self.state().queue.get(operation.name()).map(|waiting| waiting.last_error);
-        if let Some(kind) = waits {
+        if self.lags(operation.name()) {
+            // Whatever the reason of the earlier ones, this one was not refused.
             let message = format!("the replica {} waits for earlier repairs of this name", self.name());
-            return Err(Error::new(kind, message));
+            return Err(Error::unavailable(message));
         }
         let answer = operation.run(&self.member, limit).await;
         self.saw(&answer);
@@ -186,64 +149,78 @@ impl Lane {
         Error::new(kind, format!("the replica {} was down a moment ago", self.name()))
     }
 
-    /// Remembers a change that the member missed, instead of an older one; false when there is no room.
-    pub(super) fn queue(&self, operation: &Arc<Operation>, why: ErrorKind) -> bool {
+    /// Remembers a change that the member missed, instead of an older one.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when there is no room.
+    pub(super) fn missed(&self, operation: &Arc<Operation>, why: ErrorKind) -> Result<()> {
+        let (manager, name) = (self.name(), operation.name());
         let mut state = self.state();
-        let now = Instant::now();
-        let full = state.queue.len() >= self.room;
-        match state.queue.get_mut(operation.name()) {
-            Some(waiting) => waiting.operation = Arc::clone(operation),
-            None if full => return false,
-            None => {
-                let waiting = Waiting {
-                    operation: Arc::clone(operation),
-                    since: now,
-                    due: now + wait(1),
-                    failures: 0,
-                    last_error: why,
-                };
-                state.queue.insert(operation.name().clone(), waiting);
-            }
+        if state.queue.len() >= self.room && !state.queue.contains_key(name) {
+            return Err(Error::unavailable(format!(
+                "the change of {name} did not reach the replica {manager}, for which {} repairs wait already; repeat it when that is healthy again",
+                self.room
+            )));
         }
+        let now = Instant::now();
+        let new = || Waiting {
+            operation: Arc::clone(operation),
+            since: now,
+            due: now + wait(1),
+            failures: 0,
+            last_error: why,
+        };
+        state.queue.entry(name.clone()).or_insert_with(new).operation = Arc::clone(operation);
         drop(state);
+        tracing::warn!(manager, secret = %name, kind = %why, "a replica missed a change, which is to be repaired");
         self.changed.notify_one();
-        true
+        Ok(())
     }
 
     pub(super) fn status(&self) -> LaneStatus {
-        let now = Instant::now();
         let healthy = self.is_healthy();
         let state = self.state();
-        let mut repairs: Vec<Repair> = state
-            .queue
-            .iter()
-            .map(|(name, waiting)| Repair {
-                name: name.clone(),
-                operation: waiting.operation.word(),
-                failures: waiting.failures,
-                last_error: waiting.last_error,
-                age: now.saturating_duration_since(waiting.since),
-            })
-            .collect();
+        let mut repairs: Vec<Repair> = state.queue.values().map(Waiting::shown).collect();
         repairs.sort_by(|a, b| a.name.cmp(&b.name));
         let last_outage = state.outage.as_ref().map(|outage| outage.kind);
         LaneStatus { name: self.member.name.clone(), healthy, last_outage, repairs }
     }
 
-    /// Gives up what waits, and says so: the queue does not outlive the process.
-    pub(super) fn end(&self) {
-        let mut state = self.state();
-        state.ended = true;
-        let names: Vec<String> = state.queue.drain().map(|(name, _)| name.to_string()).collect();
-        drop(state);
+    /// Waits until nothing waits for repair.
+    pub(super) async fn repaired(&self) {
+        self.until(|state| state.queue.is_empty()).await;
+    }
+
+    /// Ends the repairs: tries what waits once more, for as long as one operation may take, and gives up the rest.
+    pub(super) async fn end(&self) -> Vec<Repair> {
+        {
+            let mut state = self.state();
+            if state.phase == Phase::Running {
+                state.phase = Phase::Ending;
+            }
+            // Once more, whatever happened before.
+            state.outage = None;
+            let now = Instant::now();
+            state.queue.values_mut().for_each(|waiting| waiting.due = now);
+        }
         self.changed.notify_one();
-        if !names.is_empty() {
-            let (manager, secrets) = (self.name(), names.join(", "));
-            tracing::error!(
-                manager,
-                secrets,
-                "the host ends while this replica lacks changes; write these secrets again"
-            );
+        // What is still being tried then counts as not done.
+        let _ = timeout(self.member.timeout, self.until(|state| state.phase == Phase::Ended)).await;
+        let mut state = self.state();
+        state.phase = Phase::Ended;
+        let mut left: Vec<Repair> = state.queue.drain().map(|(_, waiting)| waiting.shown()).collect();
+        left.sort_by(|a, b| a.name.cmp(&b.name));
+        left
+    }
+
+    async fn until(&self, met: impl Fn(&State) -> bool) {
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if met(&self.state()) {
+                return;
+            }
+            moved.await;
         }
     }
 
@@ -251,7 +228,11 @@ impl Lane {
         loop {
             let changed = self.changed.notified();
             match self.next() {
-                Next::End => return,
+                Next::End => {
+                    self.state().phase = Phase::Ended;
+                    self.moved.notify_waiters();
+                    return;
+                }
                 Next::Nothing => changed.await,
                 Next::Later(due) => {
                     tokio::select! {
@@ -263,7 +244,8 @@ impl Lane {
                     let answer = operation.run(&self.member, self.member.timeout).await;
                     self.saw(&answer);
                     let failure = answer.as_ref().err().filter(|_| !operation.holds(&answer));
-                    self.settle(&operation, failure.map(|error| error.kind()));
+                    self.settle(&operation, failure);
+                    self.moved.notify_waiters();
                 }
             }
         }
@@ -271,21 +253,20 @@ impl Lane {
 
     fn next(&self) -> Next {
         let state = self.state();
-        if state.ended {
-            return Next::End;
-        }
+        let running = state.phase == Phase::Running;
         let Some(first) = state.queue.values().min_by_key(|waiting| waiting.due) else {
-            return Next::Nothing;
+            return if running { Next::Nothing } else { Next::End };
         };
         // A member that is down is not tried once for each name.
         let due = state.outage.as_ref().map_or(first.due, |outage| outage.until.max(first.due));
         match due <= Instant::now() {
             true => Next::Now(Arc::clone(&first.operation)),
-            false => Next::Later(due),
+            false if running => Next::Later(due),
+            false => Next::End,
         }
     }
 
-    fn settle(&self, tried: &Arc<Operation>, failure: Option<ErrorKind>) {
+    fn settle(&self, tried: &Arc<Operation>, failure: Option<&Error>) {
         let mut state = self.state();
         let Some(waiting) = state.queue.get_mut(tried.name()) else { return };
         match failure {
@@ -298,7 +279,13 @@ impl Lane {
                     waiting.due = Instant::now();
                 }
             }
-            Some(kind) => {
+            Some(error) => {
+                let kind = error.kind();
+                if is_refusal(error) && waiting.last_error != kind {
+                    // It stays, so that the member is not asked for what it lacks.
+                    let (manager, secret) = (&self.member.name, tried.name());
+                    tracing::error!(manager, %secret, %kind, "a replica refuses a change that others have; until it takes it, which is tried again, it is not asked for this secret");
+                }
                 waiting.failures = waiting.failures.saturating_add(1);
                 waiting.last_error = kind;
                 waiting.due = Instant::now() + wait(waiting.failures.saturating_add(1));
@@ -331,7 +318,7 @@ impl Lanes {
     pub(super) fn start(lanes: &[Arc<Lane>]) -> Self {
         let start = |lane: &Arc<Lane>| {
             let lane = Arc::clone(lane);
-            tokio::spawn(async move { lane.repair().await })
+            tokio::spawn(with_caller(Caller::Repair, async move { lane.repair().await }))
         };
         Lanes(lanes.iter().map(start).collect())
     }

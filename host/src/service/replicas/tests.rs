@@ -139,7 +139,7 @@ async fn a_missed_delete_is_repaired_too() {
 #[tokio::test(start_paused = true)]
 async fn a_repair_that_fails_is_tried_again_later_and_later() {
     let set = Set::new();
-    set.us.fail_changes(Some(ErrorKind::Denied));
+    set.us.fail_changes(Some(ErrorKind::Conflict));
     set.write("key", "one").await.unwrap();
     let failures = || set.set.status()[0].repairs[0].failures;
     let mut times = Vec::new();
@@ -153,7 +153,7 @@ async fn a_repair_that_fails_is_tried_again_later_and_later() {
     }
     assert!(times[7] > 4 * times[1], "{times:?}");
     assert!(times.iter().all(|time| *time <= Duration::from_secs(61)), "{times:?}");
-    assert_eq!(set.set.status()[0].repairs[0].last_error, ErrorKind::Denied);
+    assert_eq!(set.set.status()[0].repairs[0].last_error, ErrorKind::Conflict);
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,4 +229,93 @@ async fn the_status_holds_no_value() {
     set.us.fail(Some(ErrorKind::Unavailable));
     set.write("key", "canary").await.unwrap();
     assert!(!format!("{:?}", set.set.status()).contains("canary"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_the_answer_and_is_not_repaired() {
+    for kind in [ErrorKind::Unsupported, ErrorKind::InvalidName, ErrorKind::TooLarge, ErrorKind::Denied] {
+        let set = Set::new();
+        set.eu.fail_changes(Some(kind));
+        let request = WriteRequest::new("key", "one").unwrap();
+        let error = set.set.async_write_secret(&request).await.unwrap_err();
+        assert_eq!((error.kind(), set.us.get("key").as_deref()), (kind, Some("one")));
+        assert!(error.message().starts_with("the replica eu refused the write of key, which"), "{error}");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), format!("told to fail ({kind})"));
+        assert_eq!(set.repairs(), [0, 0], "{kind}");
+        assert_eq!(set.read().await.unwrap(), "one");
+        // One that refuses keeps no other from its repair.
+        set.us.fail(Some(ErrorKind::Unavailable));
+        set.eu.fail_changes(None);
+        set.write("key", "two").await.unwrap();
+        assert_eq!(set.repairs(), [1, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_that_is_refused_keeps_the_old_value_from_being_read() {
+    let set = Set::new();
+    set.us.put("key", "old");
+    set.us.fail(Some(ErrorKind::Unavailable));
+    set.write("key", "new").await.unwrap();
+    set.us.fail(None);
+    set.us.fail_changes(Some(ErrorKind::Denied));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(set.set.status()[0].repairs[0].last_error, ErrorKind::Denied);
+    assert_eq!(set.read().await.unwrap(), "new");
+    // A further change takes the place of the one that waits.
+    set.write("key", "newer").await.unwrap();
+    set.us.fail_changes(None);
+    set.us.has("key", Some("newer")).await;
+    set.repaired().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_waits_for_repairs_and_tells_what_remains() {
+    let set = Set::new();
+    set.us.fail(Some(ErrorKind::Unavailable));
+    set.write("key", "one").await.unwrap();
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        set.us.fail(None);
+    };
+    let (missed, ()) = tokio::join!(set.set.finish(Duration::from_secs(60)), back);
+    assert_eq!((missed.len(), set.us.get("key").as_deref()), (0, Some("one")));
+
+    let set = Set::new();
+    set.us.fail(Some(ErrorKind::Unavailable));
+    set.write("key", "one").await.unwrap();
+    set.write("other", "one").await.unwrap();
+    set.eu.hang(true);
+    let began = tokio::time::Instant::now();
+    let missed = set.set.finish(Duration::from_secs(3)).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(3), "a member that is down answers at once");
+    let told: Vec<_> = missed.iter().map(|missed| (&*missed.member, &*missed.repair.name)).collect();
+    assert_eq!(told, [("us", "key"), ("us", "other")]);
+    assert_eq!(missed[0].repair.last_error, ErrorKind::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_tries_what_is_left_once_more_and_never_longer_than_one_operation() {
+    let set = Set::new();
+    set.us.fail(Some(ErrorKind::Unavailable));
+    for name in ["key", "other", "third"] {
+        set.write(name, "one").await.unwrap();
+    }
+    // Long enough for the waits between two tries to have grown.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    set.us.fail(None);
+    let began = tokio::time::Instant::now();
+    set.set.shutdown().await;
+    assert_eq!((began.elapsed(), set.us.get("third").as_deref()), (Duration::ZERO, Some("one")));
+    assert_eq!(set.repairs(), [0, 0]);
+
+    let set = Set::new();
+    set.us.fail(Some(ErrorKind::Unavailable));
+    for name in ["key", "other", "third"] {
+        set.write(name, "one").await.unwrap();
+    }
+    set.us.hang(true);
+    let began = tokio::time::Instant::now();
+    set.set.shutdown().await;
+    assert_eq!((began.elapsed(), set.repairs()), (Duration::from_secs(5), [0, 0]));
 }
