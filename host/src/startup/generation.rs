@@ -1,12 +1,12 @@
 //! One configuration, loaded, resolved and ready: what is swapped as a whole.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use keyway_plugin_api::ErrorKind;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
     StartError,
@@ -36,8 +36,14 @@ pub struct Generation {
     /// When it became ready.
     pub since: Instant,
     local: Option<Access>,
-    managers: Mutex<Option<Arc<Managers>>>,
+    live: Mutex<Option<Live>>,
     runtime: Handle,
+}
+
+/// What has to be ended.
+struct Live {
+    keeping: JoinHandle<()>,
+    managers: Option<Arc<Managers>>,
 }
 
 impl Generation {
@@ -101,12 +107,13 @@ impl Generation {
             keeper,
             since: Instant::now(),
             local,
-            managers: Mutex::new(managers),
+            live: Mutex::new(None),
             runtime: Handle::current(),
         });
         let held = Some(generation.clone() as Arc<dyn Send + Sync>);
         let state = GatewayState::new(Settings { held, metrics: metrics.gateway(), ..settings })?;
-        tokio::spawn(with_caller(Caller::Refresh, Keeper::run(Arc::downgrade(&generation.keeper))));
+        let keeping = tokio::spawn(Arc::clone(&generation.keeper).run());
+        *generation.live() = Some(Live { keeping, managers });
         Ok((generation, state))
     }
 
@@ -119,13 +126,29 @@ impl Generation {
 
     /// The managers, as long as they were not shut down.
     pub(super) fn managers(&self) -> Option<Arc<Managers>> {
-        self.managers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.live().as_ref()?.managers.clone()
     }
 
-    /// Shuts the managers down now.
+    /// Ends the keeper and shuts the managers down now.
     pub(super) async fn end(&self) {
-        let managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(managers) = managers {
+        let live = self.live().take();
+        if let Some(live) = live {
+            live.end().await;
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Option<Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    /// The keeper first: what it asks of managers that have ended would look like an outage.
+    async fn end(self) {
+        self.keeping.abort();
+        // It was aborted, as was said.
+        let _ = self.keeping.await;
+        if let Some(managers) = self.managers {
             managers.shutdown().await;
         }
     }
@@ -139,9 +162,8 @@ impl Grants for Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        let managers = self.managers.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(managers) = managers {
-            self.runtime.spawn(async move { managers.shutdown().await });
+        if let Some(live) = self.live().take() {
+            self.runtime.spawn(live.end());
         }
     }
 }

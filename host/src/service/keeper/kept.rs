@@ -80,24 +80,31 @@ impl Kept {
         self.asking.load(Ordering::Relaxed) > 0
     }
 
-    pub(super) fn due(&self) -> Instant {
-        self.state().due
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.state().due <= now
     }
 
-    /// Puts the next question off, for the case that the one that is begun now never gets an answer.
+    /// Puts the next question off, for the case that the one that is under way never gets an answer.
     pub(super) fn postpone(&self, now: Instant) {
         self.state().due = now + LONGEST_PAUSE;
     }
 
-    /// When the value will be too old to be used; one that is now is withdrawn.
-    pub(super) fn end_of_use(&self, now: Instant) -> Option<Instant> {
+    /// When to look at it again: when it is due, or when a value is too old to be used.
+    pub(super) fn next(&self) -> Instant {
+        let state = self.state();
+        let until = state.success.as_ref().map(|success| success.until);
+        until.into_iter().chain(self.handle.previous_until()).fold(state.due, Instant::min)
+    }
+
+    /// Takes the value out of use that is too old now, and the one before it.
+    pub(super) fn tidy(&self, now: Instant) {
         let mut state = self.state();
-        let until = state.success.as_ref()?.until;
-        if now < until {
-            return Some(until);
+        if state.success.as_ref().is_some_and(|success| success.until <= now) {
+            self.withdraw(&mut state);
         }
-        self.withdraw(&mut state);
-        None
+        if self.handle.previous_until().is_some_and(|until| until <= now) {
+            self.handle.forget_previous(now);
+        }
     }
 
     /// Applies the answer to a question, unless that to a later one was.
