@@ -120,6 +120,11 @@ impl SecretHandle {
         self.untried(tried, true)
     }
 
+    /// Takes over what another handle of the same secret has: the value, the one before it and the count of them.
+    pub(super) fn take_over(&self, before: &SecretHandle) {
+        self.state.store(before.state.load_full());
+    }
+
     /// When the value before the current one may not stand in any more.
     pub(super) fn previous_until(&self) -> Option<Instant> {
         self.state.load().previous.as_ref().map(|(_, until)| *until)

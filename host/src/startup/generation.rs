@@ -11,6 +11,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use super::{
     StartError,
     assemble::{self, Handles, is_empty},
+    identity::Identity,
     missing::{Patience, resolve},
 };
 use crate::{
@@ -35,6 +36,7 @@ pub struct Generation {
     pub keeper: Arc<Keeper>,
     /// When it became ready.
     pub since: Instant,
+    identity: Identity,
     local: Option<Access>,
     live: Mutex<Option<Live>>,
     runtime: Handle,
@@ -48,7 +50,7 @@ struct Live {
 
 impl Generation {
     /// Loads the plugin, resolves every reference and assembles the gateway; must be called inside a tokio runtime.
-    /// `running` is the keeper of the configuration that this one would replace.
+    /// `running` is the one that this one would replace, whose values it takes over when it asks the same manager.
     ///
     /// # Errors
     /// The first step that fails; nothing is left running then.
@@ -56,7 +58,7 @@ impl Generation {
         number: u64,
         config: &Config,
         metrics: &Metrics,
-        running: Option<&Keeper>,
+        running: Option<&Generation>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         if config.master_key.as_ref().is_none_or(is_empty) {
             return Err(StartError::no_master_key(config));
@@ -65,9 +67,14 @@ impl Generation {
         let managers = load(config, metrics, &mut patience).await?.map(Arc::new);
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
         let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let resolved = with_caller(Caller::Startup, resolve(config, &resolver, &mut patience, running));
+        let resolved = with_caller(
+            Caller::Startup,
+            resolve(config, &resolver, &mut patience, running.map(|running| &*running.keeper)),
+        );
         let assembled = match resolved.await {
-            Ok(outcomes) => Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes),
+            Ok(outcomes) => {
+                Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes, running)
+            }
             Err(error) => Err(error),
         };
         match assembled {
@@ -88,6 +95,7 @@ impl Generation {
         managers: Option<Arc<Managers>>,
         resolver: Resolver,
         outcomes: Vec<Outcome>,
+        running: Option<&Generation>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.manager()));
         let local = Access::new(config, named);
@@ -97,7 +105,9 @@ impl Generation {
             .filter(|outcome| outcome.reference.is_required())
             .map(|outcome| (handles.add(&outcome.reference), outcome))
             .collect();
-        let keeper = Keeper::new(resolver, freshness(config), kept);
+        let identity = Identity::of(config);
+        let before = running.filter(|running| running.identity == identity).map(|running| &*running.keeper);
+        let keeper = Keeper::new(resolver, freshness(config), kept, before);
         let health = managers.as_ref().map(|managers| managers.stack.manager());
         let settings = assemble::settings(config, &handles, health)?;
         let generation = Arc::new(Generation {
@@ -106,6 +116,7 @@ impl Generation {
             manager: managers.as_ref().map(|managers| managers.name.clone()),
             keeper,
             since: Instant::now(),
+            identity,
             local,
             live: Mutex::new(None),
             runtime: Handle::current(),

@@ -48,7 +48,7 @@ struct State {
     last_error: Option<ErrorKind>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Success {
     at: Instant,
     /// When the value is too old to be used.
@@ -68,6 +68,15 @@ impl Kept {
     pub(super) fn new(reference: Reference, handle: Arc<SecretHandle>) -> Self {
         let state = State { applied: 0, due: Instant::now(), success: None, failures: 0, last_error: None };
         Kept { reference, handle, state: Mutex::new(state), asking: Arc::default() }
+    }
+
+    /// Takes over what another keeper knows about the same secret, so that the next answer means what it would mean there.
+    pub(super) fn take_over(&self, before: &Kept) {
+        let before_state = before.state();
+        self.handle.take_over(&before.handle);
+        let mut state = self.state();
+        state.success.clone_from(&before_state.success);
+        (state.failures, state.last_error) = (before_state.failures, before_state.last_error);
     }
 
     /// Says that it is being asked for, until the result is dropped.

@@ -80,17 +80,23 @@ pub struct ReferenceStatus {
 }
 
 impl Keeper {
-    /// Takes the references over with what the start has resolved; `resolver` must ask the manager and not a cache.
+    /// Takes the references over with what the start has resolved, and with what the keeper `before` it knows about them, if
+    /// that asked the same manager; `resolver` must ask the manager and not a cache.
     pub fn new(
         resolver: Resolver,
         freshness: Freshness,
         outcomes: impl IntoIterator<Item = (Arc<SecretHandle>, Outcome)>,
+        before: Option<&Keeper>,
     ) -> Arc<Self> {
+        let known = |reference: &str| before.and_then(|keeper| keeper.places.get(reference));
         let common = Common::new(resolver, freshness);
         let (mut all, mut units, mut fields) = (Vec::new(), Vec::new(), Vec::new());
         for (handle, Outcome { reference, result }) in outcomes {
             let is_field = common.resolver.is_field(&reference);
             let kept = Arc::new(Kept::new(reference, handle));
+            if let Some(place) = known(kept.reference.text()) {
+                kept.take_over(&place.kept);
+            }
             kept.apply(0, result, &freshness);
             match is_field {
                 true => fields.push(Arc::clone(&kept)),
@@ -101,8 +107,12 @@ impl Keeper {
         if !fields.is_empty() {
             units.push(fields);
         }
-        let units = units.into_iter().enumerate();
-        let units: Vec<_> = units.map(|(number, kept)| Unit::new(&common, number, kept, None)).collect();
+        let forced = |kept: &Arc<Kept>| known(kept.reference.text())?.unit.forced();
+        let units = units.into_iter().enumerate().map(|(number, members)| {
+            let forced = members.iter().filter_map(forced).max();
+            Unit::new(&common, number, members, forced)
+        });
+        let units: Vec<_> = units.collect();
         let mut places = HashMap::new();
         for unit in &units {
             let source: Arc<dyn Refresh> = Arc::clone(unit) as _;

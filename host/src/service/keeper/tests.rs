@@ -113,7 +113,7 @@ impl Setup {
         let outcomes = resolver.resolve_all(&references).await;
         let handles: Vec<_> =
             names.iter().map(|name| SecretHandle::unresolved(format!("os.environ/{name}"))).collect();
-        let keeper = Keeper::new(resolver, self.freshness, handles.iter().cloned().zip(outcomes));
+        let keeper = Keeper::new(resolver, self.freshness, handles.iter().cloned().zip(outcomes), None);
         let task = tokio::spawn(Arc::clone(&keeper).run());
         let handles = names.iter().map(|name| (*name).to_owned()).zip(handles).collect();
         World { manager, keeper, handles, task }
