@@ -24,6 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A value is never asked for again before that, whatever its manager says of it.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+/// How long a value is used whose end had passed when it came: until its manager has answered again.
+const DOUBTED_LIFE: Duration = Duration::from_secs(10);
 /// The longest time that a manager may ask to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
@@ -273,8 +275,10 @@ fn lifetime(value: &Secret, ttl: Duration) -> Duration {
     [metadata.ttl, left].into_iter().flatten().fold(ttl, Duration::min)
 }
 
-/// The value's own end, if it has one that is still to come: a clock that is ahead must not take every value away.
+/// The value's own end, if it has one. When that has passed already, which of the two clocks is wrong cannot be told, and a
+/// wrong one must not take every value away: the value is used as long as its manager goes on giving it, and in an outage
+/// it goes after a moment instead of after `stale_ttl`.
 fn end(value: &Secret, now: Instant) -> Option<Instant> {
-    let left = value.metadata().expires_at?.duration_since(SystemTime::now()).ok()?;
-    now.checked_add(left.max(SHORTEST_LIFE))
+    let left = value.metadata().expires_at?.duration_since(SystemTime::now());
+    now.checked_add(left.map_or(DOUBTED_LIFE, |left| left.max(SHORTEST_LIFE)))
 }

@@ -229,6 +229,9 @@ async fn a_manager_whose_clock_is_behind_does_not_lose_its_values() {
     pass(Duration::from_secs(20)).await;
     assert_eq!(world.value("A").as_deref(), Some("one"));
     assert!((10..=21).contains(&world.reads("A")), "{}", world.reads("A"));
+    world.script("A", Fail(ErrorKind::Unavailable));
+    pass(Duration::from_secs(12)).await;
+    assert_eq!(world.value("A"), None, "an expired value is not used in an outage");
 }
 
 #[tokio::test(start_paused = true)]
