@@ -8,12 +8,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use keyway_plugin_api::{Secret, async_trait};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 
 use crate::redact;
-
-/// How long a value that was refused by its user is not asked for again.
-const FORCED_REFRESH_PAUSE: Duration = Duration::from_secs(30);
 
 /// The current value behind one reference of the configuration, or of a value that stands in it literally.
 ///
@@ -22,16 +19,15 @@ const FORCED_REFRESH_PAUSE: Duration = Duration::from_secs(30);
 pub struct SecretHandle {
     reference: String,
     state: ArcSwap<State>,
-    /// When the value was last asked for because its user refused it; locked while it is.
-    forced: Arc<Mutex<Option<Instant>>>,
     source: OnceLock<Weak<dyn Refresh>>,
 }
 
 /// Where a handle's value comes from, for the case that it is refused.
 #[async_trait]
 pub trait Refresh: Send + Sync {
-    /// Asks for the value behind a reference now, and publishes what is answered.
-    async fn refresh(&self, reference: &str);
+    /// Asks for the value now and publishes what is answered, at most once in 30 seconds; all who come meanwhile wait for
+    /// the same answer, and it is waited for and published even if whoever began it goes away.
+    async fn refresh(self: Arc<Self>);
 }
 
 /// A value, and how many there were before it.
@@ -57,12 +53,7 @@ struct State {
 impl SecretHandle {
     /// A handle without a value yet; `reference` is what the configuration says, `os.environ/NAME` for example.
     pub fn unresolved(reference: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self {
-            reference: reference.into(),
-            state: ArcSwap::default(),
-            forced: Arc::default(),
-            source: OnceLock::new(),
-        })
+        Arc::new(Self { reference: reference.into(), state: ArcSwap::default(), source: OnceLock::new() })
     }
 
     /// A handle whose value stands literally in the configuration; `setting` names the place.
@@ -137,27 +128,29 @@ impl SecretHandle {
         if let Some(version) = self.untried(tried, false) {
             return Some(version);
         }
-        self.force_refresh(tried).await;
+        if let Some(source) = self.source.get().and_then(Weak::upgrade) {
+            source.refresh().await;
+        }
         self.untried(tried, true)
     }
 
-    /// Asks for the value now, unless that was done a moment ago; all who come meanwhile wait for the same answer, and it
-    /// is waited for and published even if whoever began it goes away.
-    async fn force_refresh(&self, tried: &[u64]) {
-        let mut forced = Arc::clone(&self.forced).lock_owned().await;
-        let is_recent = forced.is_some_and(|last| last.elapsed() < FORCED_REFRESH_PAUSE);
-        if is_recent || self.untried(tried, false).is_some() {
-            return;
-        }
-        let Some(source) = self.source.get().and_then(Weak::upgrade) else { return };
-        *forced = Some(Instant::now());
-        let reference = self.reference.clone();
-        let asking = tokio::spawn(async move {
-            source.refresh(&reference).await;
-            drop(forced);
+    /// Takes over what another handle of the same secret has: the value, the one before it and the count of them.
+    pub(super) fn take_over(&self, before: &SecretHandle) {
+        self.state.store(before.state.load_full());
+    }
+
+    /// When the value before the current one may not stand in any more.
+    pub(super) fn previous_until(&self) -> Option<Instant> {
+        self.state.load().previous.as_ref().map(|(_, until)| *until)
+    }
+
+    /// Lets go of the value before the current one if it may not stand in any more, so that it is wiped.
+    pub(super) fn forget_previous(&self, now: Instant) {
+        self.state.rcu(|state| State {
+            current: state.current.clone(),
+            previous: state.previous.clone().filter(|(_, until)| now < *until),
+            generation: state.generation,
         });
-        // It fails when the source panics, and then there is no other value.
-        let _ = asking.await;
     }
 
     fn untried(&self, tried: &[u64], with_previous: bool) -> Option<Version> {
@@ -176,45 +169,20 @@ impl fmt::Debug for SecretHandle {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use futures_util::future::join_all;
-    use tokio::sync::Semaphore;
-
     use super::*;
 
     const OVERLAP: Duration = Duration::from_secs(600);
 
     struct Source {
         handle: Arc<SecretHandle>,
-        value: Option<&'static str>,
-        asked: AtomicUsize,
-        /// Each answer takes one.
-        turns: Semaphore,
+        value: &'static str,
     }
 
     #[async_trait]
     impl Refresh for Source {
-        async fn refresh(&self, _reference: &str) {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            self.turns.acquire().await.unwrap().forget();
-            if let Some(value) = self.value {
-                self.handle.publish(Arc::new(value.into()), OVERLAP);
-            }
+        async fn refresh(self: Arc<Self>) {
+            self.handle.publish(Arc::new(self.value.into()), OVERLAP);
         }
-    }
-
-    fn with_source(value: Option<&'static str>) -> (Arc<SecretHandle>, Arc<Source>) {
-        with_turns(value, Semaphore::MAX_PERMITS)
-    }
-
-    fn with_turns(value: Option<&'static str>, turns: usize) -> (Arc<SecretHandle>, Arc<Source>) {
-        let handle = SecretHandle::unresolved("os.environ/A");
-        let (asked, turns) = (AtomicUsize::new(0), Semaphore::new(turns));
-        let source = Arc::new(Source { handle: Arc::clone(&handle), value, asked, turns });
-        let weak: Weak<dyn Refresh> = Arc::downgrade(&(Arc::clone(&source) as Arc<dyn Refresh>));
-        handle.comes_from(weak);
-        (handle, source)
     }
 
     fn text(version: Option<Version>) -> Option<String> {
@@ -236,53 +204,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_value_is_replaced_by_the_new_one_and_then_by_the_previous_one() {
-        let (handle, source) = with_source(Some("two"));
+        let handle = SecretHandle::unresolved("os.environ/A");
+        let source: Arc<dyn Refresh> = Arc::new(Source { handle: Arc::clone(&handle), value: "two" });
+        handle.comes_from(Arc::downgrade(&source));
         handle.publish(Arc::new("one".into()), OVERLAP);
         assert_eq!(text(handle.after_refusal(&[1]).await).as_deref(), Some("two"));
         assert_eq!(text(handle.after_refusal(&[2]).await).as_deref(), Some("one"));
         assert_eq!(text(handle.after_refusal(&[1, 2]).await), None);
-        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_source_is_asked_once_in_thirty_seconds() {
-        let (handle, source) = with_source(None);
-        handle.publish(Arc::new("one".into()), OVERLAP);
-        for _ in 0..3 {
-            assert_eq!(text(handle.after_refusal(&[1]).await), None);
-        }
-        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
-        tokio::time::advance(FORCED_REFRESH_PAUSE).await;
-        handle.after_refusal(&[1]).await;
-        assert_eq!(source.asked.load(Ordering::Relaxed), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_hundred_refusals_at_once_make_one_refresh_and_all_get_its_value() {
-        let (handle, source) = with_turns(Some("two"), 0);
-        handle.publish(Arc::new("one".into()), OVERLAP);
-        let all = join_all((0..100).map(|_| handle.after_refusal(&[1])));
-        let answer = async {
-            while source.asked.load(Ordering::Relaxed) == 0 {
-                tokio::task::yield_now().await;
-            }
-            tokio::time::advance(Duration::from_secs(4)).await;
-            source.turns.add_permits(1);
-        };
-        let (values, ()) = tokio::join!(all, answer);
-        assert!(values.into_iter().all(|value| text(value).as_deref() == Some("two")));
-        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_begins_a_refresh_and_goes_away_does_not_end_it() {
-        let (handle, source) = with_turns(Some("two"), 0);
-        handle.publish(Arc::new("one".into()), OVERLAP);
-        let beginning = tokio::time::timeout(Duration::from_secs(1), handle.after_refusal(&[1])).await;
-        assert!(beginning.is_err(), "the answer is held back");
-        source.turns.add_permits(1);
-        assert_eq!(text(handle.after_refusal(&[1]).await).as_deref(), Some("two"));
-        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,15 +1,16 @@
 //! One configuration, loaded, resolved and ready: what is swapped as a whole.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
     StartError, advice,
     assemble::{self, Handles},
+    identity::Identity,
     missing::{Patience, resolve},
 };
 use crate::{
@@ -34,14 +35,21 @@ pub struct Generation {
     pub keeper: Arc<Keeper>,
     /// When it became ready.
     pub since: Instant,
+    identity: Identity,
     local: Option<Access>,
-    managers: Mutex<Option<Arc<Managers>>>,
+    live: Mutex<Option<Live>>,
     runtime: Handle,
+}
+
+/// What has to be ended.
+struct Live {
+    keeping: JoinHandle<()>,
+    managers: Option<Arc<Managers>>,
 }
 
 impl Generation {
     /// Loads the plugin, resolves every reference and assembles the gateway; must be called inside a tokio runtime.
-    /// `running` is the keeper of the configuration that this one would replace.
+    /// `running` is the one that this one would replace, whose values it takes over when it asks the same manager.
     ///
     /// # Errors
     /// The first step that fails; nothing is left running then.
@@ -49,7 +57,7 @@ impl Generation {
         number: u64,
         config: &Config,
         metrics: &Metrics,
-        running: Option<&Keeper>,
+        running: Option<&Generation>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         // What is wrong in the file is found before a plugin runs and before anything is waited for.
         assemble::prove(config)?;
@@ -59,9 +67,14 @@ impl Generation {
         advice::on_serving(config, reports.unwrap_or_default());
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
         let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let resolved = with_caller(Caller::Startup, resolve(config, &resolver, &mut patience, running));
+        let resolved = with_caller(
+            Caller::Startup,
+            resolve(config, &resolver, &mut patience, running.map(|running| &*running.keeper)),
+        );
         let assembled = match resolved.await {
-            Ok(outcomes) => Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes),
+            Ok(outcomes) => {
+                Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes, running)
+            }
             Err(error) => Err(error),
         };
         match assembled {
@@ -82,6 +95,7 @@ impl Generation {
         managers: Option<Arc<Managers>>,
         resolver: Resolver,
         outcomes: Vec<Outcome>,
+        running: Option<&Generation>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.manager()));
         let local = Access::new(config, named);
@@ -91,7 +105,9 @@ impl Generation {
             .filter(|outcome| outcome.reference.is_required())
             .map(|outcome| (handles.add(&outcome.reference), outcome))
             .collect();
-        let keeper = Keeper::new(resolver, freshness(config), kept);
+        let identity = Identity::of(config);
+        let before = running.filter(|running| running.identity == identity).map(|running| &*running.keeper);
+        let keeper = Keeper::new(resolver, freshness(config), kept, before);
         let audit = managers.as_ref().and_then(|managers| managers.audit());
         let health = managers.as_ref().map(|managers| managers.stack.manager());
         let settings = assemble::settings(config, &handles, health)?;
@@ -101,14 +117,16 @@ impl Generation {
             manager: managers.as_ref().map(|managers| managers.name.clone()),
             keeper,
             since: Instant::now(),
+            identity,
             local,
-            managers: Mutex::new(managers),
+            live: Mutex::new(None),
             runtime: Handle::current(),
         });
         let held = Some(generation.clone() as Arc<dyn Send + Sync>);
         let state = GatewayState::new(Settings { held, audit, metrics: metrics.gateway(), ..settings })
             .map_err(|error| StartError::gateway(error, config))?;
-        tokio::spawn(Keeper::run(Arc::downgrade(&generation.keeper)));
+        let keeping = tokio::spawn(Arc::clone(&generation.keeper).run());
+        *generation.live() = Some(Live { keeping, managers });
         Ok((generation, state))
     }
 
@@ -121,13 +139,29 @@ impl Generation {
 
     /// The managers, as long as they were not shut down.
     pub(super) fn managers(&self) -> Option<Arc<Managers>> {
-        self.managers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.live().as_ref()?.managers.clone()
     }
 
-    /// Shuts the managers down now.
+    /// Ends the keeper and shuts the managers down now.
     pub(super) async fn end(&self) {
-        let managers = self.managers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(managers) = managers {
+        let live = self.live().take();
+        if let Some(live) = live {
+            live.end().await;
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Option<Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    /// The keeper first: what it asks of managers that have ended would look like an outage.
+    async fn end(self) {
+        self.keeping.abort();
+        // It was aborted, as was said.
+        let _ = self.keeping.await;
+        if let Some(managers) = self.managers {
             managers.shutdown().await;
         }
     }
@@ -141,9 +175,8 @@ impl Grants for Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        let managers = self.managers.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(managers) = managers {
-            self.runtime.spawn(async move { managers.shutdown().await });
+        if let Some(live) = self.live().take() {
+            self.runtime.spawn(live.end());
         }
     }
 }

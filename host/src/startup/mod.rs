@@ -5,6 +5,7 @@ pub mod advice;
 mod assemble;
 mod error;
 mod generation;
+mod identity;
 mod missing;
 mod watch;
 
@@ -152,8 +153,7 @@ impl Running {
         let config = config::load(&self.path)?;
         advice::on_file(&config);
         let running = self.generation();
-        let (generation, state) =
-            Generation::start(number, &config, &self.metrics, Some(&running.keeper)).await?;
+        let (generation, state) = Generation::start(number, &config, &self.metrics, Some(&running)).await?;
         generation.probe().await?;
         Access::tell_of_change(running.access(), generation.access());
         self.gateway.replace(state);

@@ -11,7 +11,8 @@ use keyway_tests::cli::Serving;
 use mock_openai::{MockOpenAi, Options};
 
 use crate::support::{
-    Settings, Store, chat, client, post_reload, refusal, request, status, until, until_generation, upstream,
+    NEW, OLD, Settings, Store, chat, client, post_reload, reference, refusal, request, status, until,
+    until_generation, until_state, upstream, upstream_for,
 };
 
 const TWO: Settings = Settings {
@@ -223,4 +224,39 @@ async fn a_caller_who_leaves_does_not_break_a_reload_off() {
     store.set("LATE_KEY", crate::support::NEW);
     until_generation(&serving, 2).await;
     serves_both(&serving).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_value_before_a_rotation_and_the_limit_of_reads_outlive_a_reload() {
+    let upstream = upstream_for(OLD).await;
+    let store = Store::new(&upstream, Settings { ttl_ms: 1000, ..Settings::default() });
+    let serving = store.serve();
+    store.set("OPENAI_API_KEY", NEW);
+    until("the value has changed", async || reference(&serving, "OPENAI_API_KEY").await["generation"] == 2)
+        .await;
+    assert_eq!(chat(&serving).await.status(), 200);
+    assert_eq!(post_reload(&serving).await.0, 200);
+    assert_eq!(reference(&serving, "OPENAI_API_KEY").await["generation"], 2);
+    assert_eq!(chat(&serving).await.status(), 200);
+    store.configure(Settings { name: "b", ttl_ms: 1000, ..Settings::default() });
+    assert_eq!(post_reload(&serving).await.0, 200);
+    assert_eq!(refusal(chat(&serving).await).await.1, "upstream_auth_error", "another manager's is another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_in_an_outage_keeps_the_managers_value_before_the_environments() {
+    let upstream = upstream_for(NEW).await;
+    let store = Store::new(&upstream, Settings::default());
+    store.set("OPENAI_API_KEY", NEW);
+    let config = store.config(Settings::default()).replace("startup: {}", "on_error: environment");
+    store.replace("config.yaml", &config);
+    let serving = store.keyway().env("OPENAI_API_KEY", OLD).serve().unwrap();
+    assert_eq!(chat(&serving).await.status(), 200);
+    store.fail("OPENAI_API_KEY", "UNAVAILABLE");
+    assert_eq!(post_reload(&serving).await.0, 200);
+    let kept = reference(&serving, "OPENAI_API_KEY").await;
+    assert_eq!((&kept["state"], &kept["source"]), (&"stale".into(), &"manager folder".into()));
+    assert_eq!(chat(&serving).await.status(), 200);
+    store.work_again("OPENAI_API_KEY");
+    until_state(&serving, "OPENAI_API_KEY", "fresh").await;
 }

@@ -24,6 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A value is never asked for again before that, whatever its manager says of it.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+/// How long a value is used whose end had passed when it came: until its manager has answered again.
+const DOUBTED_LIFE: Duration = Duration::from_secs(10);
 /// The longest time that a manager may ask to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
@@ -48,7 +50,7 @@ struct State {
     last_error: Option<ErrorKind>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Success {
     at: Instant,
     /// When the value is too old to be used.
@@ -70,6 +72,15 @@ impl Kept {
         Kept { reference, handle, state: Mutex::new(state), asking: Arc::default() }
     }
 
+    /// Takes over what another keeper knows about the same secret, so that the next answer means what it would mean there.
+    pub(super) fn take_over(&self, before: &Kept) {
+        let before_state = before.state();
+        self.handle.take_over(&before.handle);
+        let mut state = self.state();
+        state.success.clone_from(&before_state.success);
+        (state.failures, state.last_error) = (before_state.failures, before_state.last_error);
+    }
+
     /// Says that it is being asked for, until the result is dropped.
     pub(super) fn asked(&self) -> Asked {
         self.asking.fetch_add(1, Ordering::Relaxed);
@@ -80,24 +91,31 @@ impl Kept {
         self.asking.load(Ordering::Relaxed) > 0
     }
 
-    pub(super) fn due(&self) -> Instant {
-        self.state().due
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.state().due <= now
     }
 
-    /// Puts the next question off, for the case that the one that is begun now never gets an answer.
+    /// Puts the next question off, for the case that the one that is under way never gets an answer.
     pub(super) fn postpone(&self, now: Instant) {
         self.state().due = now + LONGEST_PAUSE;
     }
 
-    /// When the value will be too old to be used; one that is now is withdrawn.
-    pub(super) fn end_of_use(&self, now: Instant) -> Option<Instant> {
+    /// When to look at it again: when it is due, or when a value is too old to be used.
+    pub(super) fn next(&self) -> Instant {
+        let state = self.state();
+        let until = state.success.as_ref().map(|success| success.until);
+        until.into_iter().chain(self.handle.previous_until()).fold(state.due, Instant::min)
+    }
+
+    /// Takes the value out of use that is too old now, and the one before it.
+    pub(super) fn tidy(&self, now: Instant) {
         let mut state = self.state();
-        let until = state.success.as_ref()?.until;
-        if now < until {
-            return Some(until);
+        if state.success.as_ref().is_some_and(|success| success.until <= now) {
+            self.withdraw(&mut state);
         }
-        self.withdraw(&mut state);
-        None
+        if self.handle.previous_until().is_some_and(|until| until <= now) {
+            self.handle.forget_previous(now);
+        }
     }
 
     /// Applies the answer to a question, unless that to a later one was.
@@ -261,8 +279,10 @@ fn lifetime(value: &Secret, ttl: Duration) -> Duration {
     [metadata.ttl, left].into_iter().flatten().fold(ttl, Duration::min)
 }
 
-/// The value's own end, if it has one that is still to come: a clock that is ahead must not take every value away.
+/// The value's own end, if it has one. When that has passed already, which of the two clocks is wrong cannot be told, and a
+/// wrong one must not take every value away: the value is used as long as its manager goes on giving it, and in an outage
+/// it goes after a moment instead of after `stale_ttl`.
 fn end(value: &Secret, now: Instant) -> Option<Instant> {
-    let left = value.metadata().expires_at?.duration_since(SystemTime::now()).ok()?;
-    now.checked_add(left.max(SHORTEST_LIFE))
+    let left = value.metadata().expires_at?.duration_since(SystemTime::now());
+    now.checked_add(left.map_or(DOUBTED_LIFE, |left| left.max(SHORTEST_LIFE)))
 }

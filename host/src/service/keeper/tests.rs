@@ -5,12 +5,13 @@ use std::{
 };
 
 use keyway_plugin_api::{
-    Error, ErrorKind, OptionalParams, ReadRequest, Result, Secret, SecretManager, request::DEFAULT_TIMEOUT,
+    Error, ErrorKind, OptionalParams, ReadRequest, Result, Secret, SecretManager, async_trait,
+    request::DEFAULT_TIMEOUT,
 };
 
 use super::*;
 use crate::{
-    config::{AccessMode, Env, OnError},
+    config::{AccessMode, Env, OnError, Reference},
     service::Policy,
 };
 
@@ -23,6 +24,7 @@ enum Script {
     Value(&'static str),
     WithTtl(&'static str, Duration),
     Expiring(&'static str, Duration),
+    Slow(&'static str, Duration),
     Fail(ErrorKind),
     Throttled(Duration),
     Hang,
@@ -49,6 +51,10 @@ impl SecretManager for Scripted {
                 let mut metadata = Secret::from(value).metadata().clone();
                 metadata.expires_at = Some(SystemTime::now() + left);
                 Ok(Secret::from(value).with_metadata(metadata))
+            }
+            Some(Slow(value, time)) => {
+                tokio::time::sleep(time).await;
+                Ok(value.into())
             }
             Some(Fail(kind)) => Err(Error::new(kind, "as scripted")),
             Some(Throttled(wait)) => {
@@ -107,8 +113,8 @@ impl Setup {
         let outcomes = resolver.resolve_all(&references).await;
         let handles: Vec<_> =
             names.iter().map(|name| SecretHandle::unresolved(format!("os.environ/{name}"))).collect();
-        let keeper = Keeper::new(resolver, self.freshness, handles.iter().cloned().zip(outcomes));
-        let task = tokio::spawn(Keeper::run(Arc::downgrade(&keeper)));
+        let keeper = Keeper::new(resolver, self.freshness, handles.iter().cloned().zip(outcomes), None);
+        let task = tokio::spawn(Arc::clone(&keeper).run());
         let handles = names.iter().map(|name| (*name).to_owned()).zip(handles).collect();
         World { manager, keeper, handles, task }
     }
@@ -234,6 +240,9 @@ async fn a_manager_whose_clock_is_behind_does_not_lose_its_values() {
     pass(Duration::from_secs(20)).await;
     assert_eq!(world.value("A").as_deref(), Some("one"));
     assert!((10..=21).contains(&world.reads("A")), "{}", world.reads("A"));
+    world.script("A", Fail(ErrorKind::Unavailable));
+    pass(Duration::from_secs(12)).await;
+    assert_eq!(world.value("A"), None, "an expired value is not used in an outage");
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,9 +349,87 @@ async fn a_refused_value_is_asked_for_at_once_even_while_an_older_question_hangs
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_refusal_that_met_an_outage_the_value_is_asked_for_again_soon() {
+    let world = Setup::default().start([("A", Value("one"))]).await;
+    pass(SECOND).await;
+    world.script("A", Fail(ErrorKind::Unavailable));
+    assert!(world.handles["A"].after_refusal(&[1]).await.is_none());
+    world.script("A", WithTtl("two", 3 * SECOND));
+    pass(2 * SECOND).await;
+    assert_eq!(world.value("A").as_deref(), Some("two"));
+    world.script("A", Value("three"));
+    pass(3 * SECOND).await;
+    assert_eq!(world.value("A").as_deref(), Some("three"), "a short life is noticed, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_value_is_asked_for_once_in_thirty_seconds() {
+    let world = Setup::default().start([("A", Value("one"))]).await;
+    for _ in 0..3 {
+        assert!(world.handles["A"].after_refusal(&[1]).await.is_none());
+    }
+    assert_eq!(world.reads("A"), 2);
+    pass(30 * SECOND).await;
+    assert!(world.handles["A"].after_refusal(&[1]).await.is_none());
+    assert_eq!(world.reads("A"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_refusals_make_one_read_and_all_get_its_value_however_long_it_takes() {
+    for time in [4 * SECOND, 100 * SECOND] {
+        let world = Setup::default().start([("A", Value("one"))]).await;
+        world.script("A", Slow("two", time));
+        let handle = &world.handles["A"];
+        let versions = futures_util::future::join_all((0..100).map(|_| handle.after_refusal(&[1]))).await;
+        assert!(
+            versions.iter().all(|version| version.as_ref().is_some_and(|version| version.generation == 2))
+        );
+        assert_eq!(world.reads("A"), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_begins_a_refresh_and_goes_away_does_not_end_it() {
+    let world = Setup::default().start([("A", Value("one"))]).await;
+    world.script("A", Slow("two", 2 * SECOND));
+    let beginning = tokio::time::timeout(SECOND, world.handles["A"].after_refusal(&[1])).await;
+    assert!(beginning.is_err(), "the answer is not there yet");
+    assert_eq!(world.handles["A"].after_refusal(&[1]).await.unwrap().generation, 2);
+    assert_eq!(world.reads("A"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_fields_of_one_secret_make_one_read_of_it() {
+    let setup = Setup { primary: Some("DB"), ..Setup::default() };
+    let world = setup.start([("DB", Value(r#"{"USER": "u1", "PASSWORD": "p1"}"#))]).await;
+    world.script("DB", Slow(r#"{"USER": "u2", "PASSWORD": "p2"}"#, SECOND));
+    let (user, password) = tokio::join!(
+        world.handles["USER"].after_refusal(&[1]),
+        world.handles["PASSWORD"].after_refusal(&[1])
+    );
+    assert_eq!((user.unwrap().generation, password.unwrap().generation), (2, 2));
+    assert!(world.handles["USER"].after_refusal(&[1, 2]).await.is_none());
+    assert_eq!(world.reads("DB"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_may_not_stand_in_any_more_is_let_go() {
+    let setup = Setup { freshness: Freshness { ttl: 4 * TTL, ..Freshness::default() }, ..Setup::default() };
+    let world = setup.start([("A", WithTtl("one", 10 * SECOND))]).await;
+    let first = Arc::downgrade(&world.handles["A"].current().unwrap());
+    world.script("A", Value("two"));
+    pass(Duration::from_secs(10 + 580)).await;
+    assert_eq!((world.value("A").as_deref(), world.reads("A")), (Some("two"), 2));
+    assert!(first.upgrade().is_some());
+    pass(Duration::from_secs(20)).await;
+    assert_eq!(world.reads("A"), 2);
+    assert!(first.upgrade().is_none(), "wiped without another change");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_answers_the_one_to_the_later_question_wins() {
     let world = Setup::default().start([("A", Value("one"))]).await;
-    let kept = &world.keeper.round.kept[0];
+    let kept = &world.keeper.kept[0];
     let resolved = |value: &str| {
         let source = crate::service::Source::Manager { name: "vault".to_owned() };
         Ok(crate::service::Resolved { value: Arc::new(Secret::from(value)), source })
@@ -378,17 +465,16 @@ async fn the_fields_of_one_secret_come_from_one_fetch_and_change_together() {
 #[tokio::test(start_paused = true)]
 async fn what_is_missing_at_the_start_comes_by_itself() {
     let world = Setup::default().start([("A", Fail(ErrorKind::Unavailable)), ("B", Value("one"))]).await;
-    assert_eq!(world.keeper.missing().map(Reference::name).collect::<Vec<_>>(), ["A"]);
     assert_eq!(world.status("A").state, "missing");
     assert!(world.keeper.has_value("os.environ/B") && !world.keeper.has_value("os.environ/A"));
     world.script("A", Value("late"));
     pass(2 * SECOND).await;
     assert_eq!(world.value("A").as_deref(), Some("late"));
-    assert_eq!(world.keeper.missing().count(), 0);
+    assert!(world.keeper.has_value("os.environ/A"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_run_ends_with_the_keeper_even_while_a_question_hangs() {
+async fn a_run_that_is_ended_gives_up_what_it_asks() {
     let world = Setup::default().start([("A", WithTtl("one", Duration::from_secs(10)))]).await;
     world.script("A", Hang);
     pass(Duration::from_secs(10)).await;
@@ -397,6 +483,8 @@ async fn the_run_ends_with_the_keeper_even_while_a_question_hangs() {
     drop(held);
     assert_eq!(keeper.status()[0].state, "refreshing");
     drop(keeper);
-    tokio::time::timeout(SECOND, task).await.unwrap().unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    pass(SECOND).await;
     assert!(manager.upgrade().is_none(), "nothing holds the manager any more");
 }
