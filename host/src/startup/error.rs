@@ -27,6 +27,12 @@ pub enum StartError {
     /// The managers cannot be loaded.
     #[error(transparent)]
     Managers(#[from] RegistryError),
+    /// A manager was not loaded before the start had to end; only a start that waits ends then.
+    #[error("the secret manager {manager} was still being loaded")]
+    Unready {
+        /// The manager.
+        manager: String,
+    },
     /// References without a value.
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
@@ -34,7 +40,7 @@ pub enum StartError {
     #[error(
         "waited {} s for what is missing, as keyway.startup.deadline says; provide it, allow more time, or start without it with \
          `on_missing: degraded`",
-        .waited.as_secs_f64()
+        (.waited.as_secs_f64() * 10.0).round() / 10.0
     )]
     OutOfTime {
         /// How long was waited.
@@ -71,7 +77,7 @@ impl StartError {
             StartError::Managers(error) => error.is_configuration(),
             StartError::Gateway(error) => matches!(error, GatewayStateError::Route(_)),
             StartError::OutOfTime { source, .. } => source.is_configuration(),
-            StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
+            StartError::Unready { .. } | StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
         }
     }
 }

@@ -5,14 +5,19 @@ use std::{
     time::Instant,
 };
 
-use keyway_plugin_api::ErrorKind;
-use tokio::{runtime::Handle, task::JoinHandle};
+use keyway_plugin_api::{ErrorKind, SecretManager};
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{Instant as Deadline, timeout_at},
+};
 
 use super::{
     StartError,
     assemble::{self, Handles, is_empty},
     identity::Identity,
     missing::{Patience, resolve},
+    until::Until,
 };
 use crate::{
     config::Config,
@@ -65,15 +70,20 @@ impl Generation {
         }
         let mut patience = Patience::new(config);
         let managers = load(config, metrics, &mut patience).await?.map(Arc::new);
-        let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
-        let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let resolved = with_caller(
-            Caller::Startup,
-            resolve(config, &resolver, &mut patience, running.map(|running| &*running.keeper)),
-        );
+        let resolver = |deadline: Option<Deadline>| {
+            let named = managers.as_ref().map(|managers| {
+                let manager: Arc<dyn SecretManager> = managers.stack.fresh();
+                let bounded =
+                    deadline.map(|deadline| Arc::new(Until { manager: Arc::clone(&manager), deadline }) as _);
+                (managers.name.clone(), bounded.unwrap_or(manager))
+            });
+            Resolver::new(named, Policy::new(config), config.env.clone())
+        };
+        let (first, keeper) = (resolver(patience.deadline()), running.map(|running| &*running.keeper));
+        let resolved = with_caller(Caller::Startup, resolve(config, &first, &mut patience, keeper));
         let assembled = match resolved.await {
             Ok(outcomes) => {
-                Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes, running)
+                Self::assemble(number, config, metrics, managers.clone(), resolver(None), outcomes, running)
             }
             Err(error) => Err(error),
         };
@@ -196,9 +206,20 @@ async fn load(
     patience: &mut Patience,
 ) -> Result<Option<Managers>, StartError> {
     loop {
-        let error = match registry::load(config, metrics).await {
-            Ok(loaded) => return Ok(loaded),
-            Err(error) => error,
+        // What is cut off ends by itself: a plugin that is dropped, and one that comes to be later, are shut down.
+        let loaded = match patience.deadline() {
+            Some(deadline) => timeout_at(deadline, registry::load(config, metrics)).await,
+            None => Ok(registry::load(config, metrics).await),
+        };
+        let error = match loaded {
+            Ok(Ok(loaded)) => return Ok(loaded),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let manager = config.key_management.as_ref().map(|settings| settings.manager.name.clone());
+                return Err(
+                    patience.out_of_time(StartError::Unready { manager: manager.unwrap_or_default() })
+                );
+            }
         };
         if !is_outage(&error) {
             return Err(error.into());
