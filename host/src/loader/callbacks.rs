@@ -170,6 +170,8 @@ unsafe fn failure(raw: &abi::OpResult) -> Error {
     }
     // SAFETY: passed on to the caller.
     match unsafe { optional(raw.vendor_code) } {
+        // What begins so are words of the host and the SDK, of which a plugin may say one.
+        Some(code) if code.starts_with("KEYWAY_") && code != abi::INSTANCE_LOST => error,
         Some(code) => error.with_vendor_code(code),
         None => error,
     }

@@ -29,6 +29,12 @@ pub enum StartError {
     /// The managers cannot be loaded.
     #[error(transparent)]
     Managers(#[from] RegistryError),
+    /// A manager was not loaded before the start had to end; only a start that waits ends then.
+    #[error("the secret manager {manager} was still being loaded")]
+    Unready {
+        /// The manager.
+        manager: String,
+    },
     /// References without a value.
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
@@ -36,7 +42,7 @@ pub enum StartError {
     #[error(
         "waited {} s for what is missing, as keyway.startup.deadline says; provide it, allow more time, or start without it with \
          `on_missing: degraded`",
-        .waited.as_secs_f64()
+        (.waited.as_secs_f64() * 10.0).round() / 10.0
     )]
     OutOfTime {
         /// How long was waited.
@@ -121,7 +127,10 @@ impl StartError {
             | StartError::Route { .. } => true,
             StartError::Managers(error) => error.is_configuration(),
             StartError::OutOfTime { source, .. } => source.is_configuration(),
-            StartError::Gateway(_) | StartError::Unresolved(_) | StartError::Unhealthy { .. } => false,
+            StartError::Gateway(_)
+            | StartError::Unready { .. }
+            | StartError::Unresolved(_)
+            | StartError::Unhealthy { .. } => false,
         }
     }
 }

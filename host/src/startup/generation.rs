@@ -5,13 +5,19 @@ use std::{
     time::Instant,
 };
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use keyway_plugin_api::SecretManager;
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{Instant as Deadline, timeout_at},
+};
 
 use super::{
     StartError, advice,
     assemble::{self, Handles},
     identity::Identity,
     missing::{Patience, resolve},
+    until::Until,
 };
 use crate::{
     config::{Config, OnMissing},
@@ -65,15 +71,20 @@ impl Generation {
         let managers = load(config, metrics, &mut patience).await?.map(Arc::new);
         let reports = managers.as_ref().map(|managers| &*managers.reports);
         advice::on_serving(config, reports.unwrap_or_default());
-        let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
-        let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let resolved = with_caller(
-            Caller::Startup,
-            resolve(config, &resolver, &mut patience, running.map(|running| &*running.keeper)),
-        );
+        let resolver = |deadline: Option<Deadline>| {
+            let named = managers.as_ref().map(|managers| {
+                let manager: Arc<dyn SecretManager> = managers.stack.fresh();
+                let bounded =
+                    deadline.map(|deadline| Arc::new(Until { manager: Arc::clone(&manager), deadline }) as _);
+                (managers.name.clone(), bounded.unwrap_or(manager))
+            });
+            Resolver::new(named, Policy::new(config), config.env.clone())
+        };
+        let (first, keeper) = (resolver(patience.deadline()), running.map(|running| &*running.keeper));
+        let resolved = with_caller(Caller::Startup, resolve(config, &first, &mut patience, keeper));
         let assembled = match resolved.await {
             Ok(outcomes) => {
-                Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes, running)
+                Self::assemble(number, config, metrics, managers.clone(), resolver(None), outcomes, running)
             }
             Err(error) => Err(error),
         };
@@ -198,13 +209,26 @@ async fn load(
     patience: &mut Patience,
 ) -> Result<Option<Managers>, StartError> {
     loop {
-        let loaded = match config.keyway.startup.on_missing {
-            OnMissing::Degraded => registry::load_degraded(config, metrics).await,
-            OnMissing::Fail | OnMissing::Wait => registry::load(config, metrics).await,
+        let starting = async {
+            match config.keyway.startup.on_missing {
+                OnMissing::Degraded => registry::load_degraded(config, metrics).await,
+                OnMissing::Fail | OnMissing::Wait => registry::load(config, metrics).await,
+            }
+        };
+        // What is cut off ends by itself: a plugin that is dropped, and one that comes to be later, are shut down.
+        let loaded = match patience.deadline() {
+            Some(deadline) => timeout_at(deadline, starting).await,
+            None => Ok(starting.await),
         };
         let error = match loaded {
-            Ok(loaded) => return Ok(loaded),
-            Err(error) => error,
+            Ok(Ok(loaded)) => return Ok(loaded),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let manager = config.key_management.as_ref().map(|settings| settings.manager.name.clone());
+                return Err(
+                    patience.out_of_time(StartError::Unready { manager: manager.unwrap_or_default() })
+                );
+            }
         };
         if !error.is_outage() {
             return Err(error.into());

@@ -20,7 +20,7 @@ const WORD: Duration = Duration::from_secs(10);
 /// How long a start may wait yet, and what it said last.
 pub(super) struct Patience {
     on_missing: OnMissing,
-    allowed: Duration,
+    began: Instant,
     deadline: Instant,
     said: Option<(String, Instant)>,
 }
@@ -28,8 +28,19 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) fn new(config: &Config) -> Self {
         let startup = config.keyway.startup;
-        let deadline = Instant::now() + startup.deadline;
-        Patience { on_missing: startup.on_missing, allowed: startup.deadline, deadline, said: None }
+        let began = Instant::now();
+        let deadline = began + startup.deadline;
+        Patience { on_missing: startup.on_missing, began, deadline, said: None }
+    }
+
+    /// When a try that is under way is cut off; only a start that waits has such a moment.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.on_missing == OnMissing::Wait).then_some(self.deadline)
+    }
+
+    /// The error of a start that waited in vain.
+    pub(super) fn out_of_time(&self, failure: StartError) -> StartError {
+        StartError::OutOfTime { waited: self.began.elapsed(), source: Box::new(failure) }
     }
 
     /// Says what is waited for and lets a moment pass.
@@ -43,7 +54,7 @@ impl Patience {
         let now = Instant::now();
         let left = self.deadline.saturating_duration_since(now);
         if left.is_zero() {
-            return Err(StartError::OutOfTime { waited: self.allowed, source: Box::new(failure) });
+            return Err(self.out_of_time(failure));
         }
         let is_news = self.said.as_ref().is_none_or(|(said, at)| *said != what || now - *at >= WORD);
         if is_news {
@@ -90,13 +101,11 @@ pub(super) async fn resolve(
         }
         let total = outcomes.len();
         patience.wait(missing, Unresolved { errors, total }.into()).await?;
+        let is_open = |outcome: &&mut Outcome| outcome.reference.is_required() && outcome.result.is_err();
         let open: Vec<_> = failures(&outcomes).map(|error| error.reference.clone()).collect();
-        for outcome in resolver.resolve_all(&open).await {
-            if let Some(before) =
-                outcomes.iter_mut().find(|before| before.reference.text() == outcome.reference.text())
-            {
-                *before = outcome;
-            }
+        let again = resolver.resolve_all(&open).await;
+        for (before, after) in outcomes.iter_mut().filter(is_open).zip(again) {
+            *before = after;
         }
     }
 }

@@ -7,6 +7,7 @@ mod error;
 mod generation;
 mod identity;
 mod missing;
+mod until;
 mod watch;
 
 use std::{

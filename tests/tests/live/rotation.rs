@@ -78,3 +78,18 @@ async fn the_master_key_is_rotated_by_reference() {
     .await;
     assert_eq!(models(MASTER_KEY).await.unwrap().status(), 401, "the one before is not accepted any more");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_no_outage_to_the_log() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, SHORT);
+    let serving = store.serve();
+    store.fail("OPENAI_API_KEY", "HANG");
+    let reads = store.happened("read OPENAI_API_KEY a");
+    until("a refresh is under way", async || store.happened("read OPENAI_API_KEY a") > reads).await;
+    serving.terminate().unwrap();
+    let ran = serving.wait().unwrap();
+    ran.expect(0, &["stopped"]).unwrap();
+    assert!(!ran.all().contains("cannot be read"), "{}", ran.all());
+    assert_eq!(store.happened("shutdown a"), 1);
+}

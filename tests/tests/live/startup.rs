@@ -1,9 +1,13 @@
 //! Starts while secrets are missing, in the three modes.
 
+use std::time::{Duration, Instant};
+
 use mock_openai::Options;
 use rustix::process::Signal;
 
-use crate::support::{NEW, SERVE, Settings, Store, chat, refusal, request, until, until_state, upstream};
+use crate::support::{
+    NEW, SERVE, Settings, Store, chat, post_reload, refusal, request, until, until_state, upstream,
+};
 
 fn settings(startup: &'static str) -> Settings {
     Settings { startup, models: &[("gpt-4", "OPENAI_API_KEY"), ("late", "LATE_KEY")], ..Settings::default() }
@@ -45,6 +49,46 @@ async fn a_start_that_waited_in_vain_says_for_what() {
     let ran = store.folder.run(&SERVE).unwrap();
     ran.expect(1, &["waited 1 s", "keyway.startup.deadline", "cannot resolve os.environ/LATE_KEY"]).unwrap();
     assert_eq!(store.happened("shutdown a"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_hangs_is_cut_off_when_the_start_may_not_wait_longer() {
+    let upstream = upstream(Options::default()).await;
+    let waiting = settings("{on_missing: wait, deadline: 2s}");
+    let store = Store::new(&upstream, waiting);
+    store.replace(
+        "config.yaml",
+        &store.config(waiting).replace("      config:", "      timeout: 100s\n      config:"),
+    );
+    store.fail("LATE_KEY", "HANG");
+    let began = Instant::now();
+    let ran = store.folder.run(&SERVE).unwrap();
+    ran.expect(1, &["waited 2", "keyway.startup.deadline", "os.environ/LATE_KEY", "TIMEOUT"]).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(60));
+    assert_eq!(store.happened("shutdown a"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_whose_plugin_hangs_is_cut_off_and_the_plugin_is_shut_down_when_it_comes() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, Settings::default());
+    let serving = store.serve();
+    let waiting = Settings { name: "b", startup: "{on_missing: wait, deadline: 1s}", ..Settings::default() };
+    store.fail("CREATE", "HANG");
+    store.replace(
+        "config.yaml",
+        &store.config(waiting).replace("      config:", "      timeout: 100s\n      config:"),
+    );
+    let (answered, body) = post_reload(&serving).await;
+    assert_eq!(answered, 422, "{body}");
+    let reason = body["reason"].as_str().unwrap();
+    assert!(reason.contains("waited 1") && reason.contains("folder was still being loaded"), "{reason}");
+    store.work_again("CREATE");
+    until("the late instance is shut down", async || {
+        store.happened("create b") > 0 && store.happened("shutdown b") == store.happened("create b")
+    })
+    .await;
+    assert_eq!(chat(&serving).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,8 +51,8 @@ async fn kept(stack: &Stack) -> (Arc<Keeper>, Arc<SecretHandle>) {
     let handle = SecretHandle::unresolved("os.environ/a");
     let outcomes = resolver.resolve_all(&references).await.into_iter();
     let kept = outcomes.map(|outcome| (Arc::clone(&handle), outcome)).collect::<Vec<_>>();
-    let keeper = Keeper::new(resolver, Freshness::default(), kept);
-    tokio::spawn(Keeper::run(Arc::downgrade(&keeper)));
+    let keeper = Keeper::new(resolver, Freshness::default(), kept, None);
+    tokio::spawn(keeper.run());
     (keeper, handle)
 }
 

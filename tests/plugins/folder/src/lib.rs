@@ -1,5 +1,6 @@
 //! A plugin whose store is a folder that a test in another process changes: `NAME` holds a value, `NAME.fault` the class
-//! with which reads fail instead or `PANIC`, `HEALTH.fault` and `CREATE.fault` the same for the health check and the making, and
+//! with which reads fail instead (or `HANG`: they never end; or `PANIC`), `HEALTH.fault` and `CREATE.fault` the same for the
+//! health check and the making, and
 //! `journal` gets a line for all that happens.
 #![forbid(unsafe_code)]
 
@@ -58,6 +59,9 @@ impl ManagerType for FolderManager {
 
     fn create(config: Config) -> Result<Self> {
         let manager = Self(config);
+        while fs::read(manager.0.directory.join("CREATE.fault")).is_ok_and(|class| class == b"HANG") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         manager.fault("CREATE")?;
         manager.note("create");
         Ok(manager)
@@ -69,6 +73,9 @@ impl SecretManager for FolderManager {
     async fn async_read_secret(&self, request: &ReadRequest) -> Result<Secret> {
         let name = request.name.as_str();
         self.note(&format!("read {name}"));
+        if fs::read(self.0.directory.join(format!("{name}.fault"))).is_ok_and(|class| class == b"HANG") {
+            std::future::pending::<()>().await;
+        }
         self.fault(name)?;
         match fs::read(self.0.directory.join(name)) {
             Ok(value) if self.0.ttl_ms > 0 => {
