@@ -52,7 +52,7 @@ async fn kept(stack: &Stack) -> (Arc<Keeper>, Arc<SecretHandle>) {
     let outcomes = resolver.resolve_all(&references).await.into_iter();
     let kept = outcomes.map(|outcome| (Arc::clone(&handle), outcome)).collect::<Vec<_>>();
     let keeper = Keeper::new(resolver, Freshness::default(), kept, None);
-    tokio::spawn(keeper.run());
+    tokio::spawn(Arc::clone(&keeper).run());
     (keeper, handle)
 }
 
