@@ -83,7 +83,8 @@ impl Generation {
         outcomes: Vec<Outcome>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.manager()));
-        let local = Access::new(config, named);
+        let audit = managers.as_ref().and_then(|managers| managers.audit());
+        let local = Access::new(config, named, audit.clone());
         let mut handles = Handles::default();
         let kept: Vec<(Arc<SecretHandle>, Outcome)> = outcomes
             .into_iter()
@@ -91,7 +92,6 @@ impl Generation {
             .map(|outcome| (handles.add(&outcome.reference), outcome))
             .collect();
         let keeper = Keeper::new(resolver, freshness(config), kept);
-        let audit = managers.as_ref().and_then(|managers| managers.audit());
         let health = managers.as_ref().map(|managers| managers.stack.manager());
         let settings = assemble::settings(config, &handles, health)?;
         let generation = Arc::new(Generation {
