@@ -40,6 +40,17 @@ async fn the_memory_plugin_keeps_the_contract_through_its_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_file_plugin_keeps_the_contract_through_its_table() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(KNOWN.0), KNOWN.1).unwrap();
+    let mut spec = plugin::spec("contract", &build::cargo_library("keyway-plugin-file").unwrap());
+    spec.config = serde_json::json!({"directory": folder.path()});
+    let (manager, _) = plugin::load(spec).await.unwrap();
+    let subject = Subject { manager, through_table: true, known: Some(KNOWN) };
+    assert_eq!(contract::run(&subject).await.unwrap().len(), 22);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_example_in_c_keeps_the_contract_of_a_reader() {
     let subject = loaded(build::c_example().unwrap()).await;
     assert_eq!(subject.manager.capabilities(), Capabilities::READ | Capabilities::SYNC_READ);

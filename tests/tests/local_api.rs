@@ -164,6 +164,43 @@ fn a_name_that_is_not_allowed_has_the_same_answer_whether_it_exists_or_not() {
 }
 
 #[test]
+fn what_is_refused_without_asking_the_manager_is_in_the_audit_log() {
+    let folder = store(&serde_json::json!({"team/A": "a", "OTHER": "o"}), &own("[team/*, HELD]"));
+    let (path, log) = (socket(&folder), folder.path().join("audit.log"));
+    let text = fs::read_to_string(folder.path().join("config.yaml")).unwrap();
+    let text = text
+        .replace("keyway:\n", &format!("keyway:\n  audit: {{path: {log:?}}}\n"))
+        .replace("custom_secret_manager: store", "custom_secret_manager: store, hosted_keys: [team/A]");
+    folder.write("config.yaml", text).unwrap();
+    let serving = serve(&folder);
+    let refused = [
+        ("OTHER", 403, "OTHER", "NOT_ALLOWED"),
+        ("HELD", 403, "HELD", "NOT_ALLOWED"),
+        ("team%2F..%2FOTHER", 400, "", "INVALID_NAME"),
+        ("team/../OTHER", 400, "", "INVALID_NAME"),
+        ("%zz", 400, "", "INVALID_NAME"),
+    ];
+    for (name, status, _, class) in refused {
+        let answer = get(&path, name);
+        assert_eq!(answer.status, status, "{name}");
+        assert!(answer.text().contains(class), "{name}: {}", answer.text());
+    }
+    assert_eq!(get(&path, "team/A").text(), "a");
+    stop(serving);
+    let text = fs::read_to_string(log).unwrap();
+    let events: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let caller = format!("uid:{}", getuid().as_raw());
+    let mut of_caller = events.iter().filter(|event| event["caller"] == *caller);
+    for (_, _, name, class) in refused {
+        let event = of_caller.next().unwrap();
+        assert_eq!((&event["event"], &event["manager"]), (&"handed_out".into(), &"store".into()));
+        assert_eq!((&event["name"], &event["outcome"]), (&name.into(), &class.into()), "{text}");
+    }
+    assert!(of_caller.all(|event| event["name"] == "team/A" && event["outcome"] == "OK"), "{text}");
+}
+
+#[test]
 fn what_is_no_read_is_refused() {
     let folder = store(&serde_json::json!({"A": "a"}), &own("'*'"));
     let serving = serve(&folder);

@@ -160,3 +160,16 @@ async fn without_a_collector_a_callers_traceparent_passes_as_it_is() {
     assert_eq!(place.chat(&serving.url("/v1/chat/completions"), "hi").await.status(), 200);
     assert_eq!(place.upstream.requests()[0].header("traceparent"), Some(traceparent().as_str()));
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_takes_the_place_of_keyway_takes_no_spans_with_it() {
+    let (place, collector) = (Place::new().await, collector().await);
+    let arguments =
+        ["exec", "--config", "config.yaml", "--secret", "A=OPENAI_API_KEY", "--", "/bin/sh", "-c", "exit 42"];
+    let keyway = place.folder.keyway(&arguments).unwrap().env(ENDPOINT, endpoint(collector.address()));
+    let ran = keyway.env("LITELLM_MASTER_KEY", &place.master_key).run().unwrap();
+    ran.expect(42, &[]).unwrap();
+    let exports = collector.requests();
+    assert!(exports.iter().any(|export| holds(export, b"manager_call")), "{}", ran.stderr);
+}

@@ -24,6 +24,7 @@ use crate::{
     registry,
     service::{Caller, Metrics, Outcome, Policy, ResolveError, Resolved, Resolver, Source, with_caller},
     startup,
+    telemetry::Telemetry,
 };
 
 pub(super) const HELP: &str = "\
@@ -61,7 +62,7 @@ struct Wanted {
 }
 
 /// Resolves what is wanted and becomes the program; returns only when that fails.
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: Args, telemetry: &mut Telemetry) -> Result<(), Failure> {
     let variables = env::variables();
     let wanted = all_wanted(args.secrets, &variables).map_err(Failure::wrong)?;
     let config = config::load(&args.config).map_err(Failure::wrong)?;
@@ -81,6 +82,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for (Wanted { variable, .. }, value) in wanted.iter().zip(&values) {
         command.env(variable, OsStr::from_bytes(value.expose_bytes()));
     }
+    // Nothing of this process is left to do it later.
+    tokio::task::block_in_place(|| telemetry.stop());
     Err(cannot_run(program, command.exec()))
 }
 
@@ -144,6 +147,12 @@ fn wanted(text: &str) -> Result<Wanted, String> {
     if variable.is_empty() {
         return Err("the name of the variable before `=` is missing".to_owned());
     }
+    if !is_variable(variable) {
+        return Err(format!(
+            "`{}` cannot be the name of a variable; use letters, digits, `_`, `.` and `-`, and no digit first",
+            variable.escape_debug()
+        ));
+    }
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     if name.starts_with(OIDC_PREFIX) {
         return Err(format!(
@@ -154,6 +163,12 @@ fn wanted(text: &str) -> Result<Wanted, String> {
     let at = place("the command line", "--secret".to_owned());
     let reference = Reference::new(format!("{PREFIX}{name}"), vec![at]).ok_or("this names no secret")?;
     Ok(Wanted { variable: variable.into(), reference, from_manager: true })
+}
+
+/// The names that Kubernetes takes: not every one is a shell's, but programs have such settings.
+fn is_variable(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    !name.starts_with(|first: char| first.is_ascii_digit()) && name.bytes().all(is_part)
 }
 
 fn place(file: &str, setting: String) -> Place {
@@ -274,6 +289,10 @@ mod tests {
         for (text, says) in [
             ("KEY", "VAR=NAME"),
             ("=KEY", "variable before"),
+            ("X Y=KEY", "`X Y` cannot be the name of a variable"),
+            ("1A=KEY", "no digit first"),
+            ("A$B=KEY", "cannot be the name"),
+            ("A\u{1b}[2J=KEY", "`A\\u{1b}[2J` cannot be the name"),
             ("A=", "is empty"),
             ("A=os.environ/", "is empty"),
             ("A=a\nb", "control character"),
@@ -284,6 +303,7 @@ mod tests {
         }
         assert_eq!(wanted("A=os.environ/KEY").unwrap().reference.name(), "KEY");
         assert_eq!(wanted("A=b=c").unwrap().reference.name(), "b=c");
+        assert_eq!(wanted("spring.data-source_1=A").unwrap().variable, "spring.data-source_1");
         let twice = vec![wanted("A=B").unwrap(), wanted("A=C").unwrap()];
         assert!(all_wanted(twice, &[]).unwrap_err().to_string().contains("sets A twice"));
     }

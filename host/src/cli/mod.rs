@@ -21,7 +21,10 @@ use clap_complete::Shell;
 use tracing::level_filters::LevelFilter;
 
 use self::failure::Failure;
-use crate::{config::Env, telemetry};
+use crate::{
+    config::Env,
+    telemetry::{self, Telemetry},
+};
 
 /// How long threads that a plugin keeps busy may hold up the end of the process.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -116,8 +119,8 @@ enum ConfigCommand {
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let telemetry = telemetry::start(&Env::from_process(), cli.level());
-    let result = run(cli);
+    let mut telemetry = telemetry::start(&Env::from_process(), cli.level());
+    let result = run(cli, &mut telemetry);
     telemetry.stop();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,7 +131,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+fn run(cli: Cli, telemetry: &mut Telemetry) -> Result<(), Failure> {
+    #[cfg(not(unix))]
+    let _ = telemetry;
     protect_memory();
     match (cli.command, cli.serve) {
         (Some(Command::Completions { shell }), _) => {
@@ -141,7 +146,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         (Some(Command::Secret(SecretCommand::ByHand(command))), _) => within_runtime(secret::run(command)),
         (Some(Command::Secret(SecretCommand::Status(args))), _) => within_runtime(status::run(args)),
         #[cfg(unix)]
-        (Some(Command::Exec(args)), _) => within_runtime(exec::run(args)),
+        (Some(Command::Exec(args)), _) => within_runtime(exec::run(args, telemetry)),
         (Some(Command::Config(ConfigCommand::Check(args))), _) => within_runtime(check::run(args)),
         (None, None) => {
             let error = Cli::command().error(

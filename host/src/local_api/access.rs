@@ -1,13 +1,17 @@
 //! Who may read what, and what the manager's answers mean for a reader.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use keyway_plugin_api::{ErrorKind, Secret, SecretManager, SecretName};
 
 use crate::{
     config::{Config, Env, LocalApiSettings, OIDC_PREFIX, OnError, PREFIX, Reference},
     service::{
-        Policy, Resolver,
+        AuditLog, Caller, Policy, Resolver,
+        audit::{Event, Happening},
         resolver::{Answer, ResolveError},
     },
 };
@@ -17,6 +21,9 @@ pub struct Access {
     settings: LocalApiSettings,
     resolver: Resolver,
     timeout: Duration,
+    /// The name of what is asked.
+    manager: String,
+    audit: Option<AuditLog>,
 }
 
 /// Why a reader gets nothing.
@@ -41,13 +48,20 @@ impl Access {
     /// The access that a configuration gives to its manager; `None` when it gives none.
     ///
     /// `manager` is asked as a reference of the configuration would ask it, so that `hosted_keys`, `access_mode` and
-    /// `primary_secret_name` hold; the environment never answers.
-    pub fn new(config: &Config, manager: Option<(String, Arc<dyn SecretManager>)>) -> Option<Self> {
+    /// `primary_secret_name` hold; the environment never answers. It logs itself what it is asked; what is refused
+    /// without asking it goes to `audit`.
+    pub fn new(
+        config: &Config,
+        manager: Option<(String, Arc<dyn SecretManager>)>,
+        audit: Option<AuditLog>,
+    ) -> Option<Self> {
         let settings = config.keyway.local_api.clone()?;
         let policy = Policy { on_error: OnError::Fail, ..Policy::new(config) };
         let timeout = policy.timeout;
         let nothing = Env::from_vars::<String, Secret>([]);
-        Some(Access { settings, resolver: Resolver::new(manager, policy, nothing), timeout })
+        let name = manager.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
+        let resolver = Resolver::new(manager, policy, nothing);
+        Some(Access { settings, resolver, timeout, manager: name, audit })
     }
 
     /// Says so when a reload changed what only a start can change: the socket itself.
@@ -65,18 +79,54 @@ impl Access {
 
     /// The value of a secret for a user of this machine.
     pub(super) async fn read(&self, uid: u32, name: &str) -> Result<Arc<Secret>, Refusal> {
+        let started = Instant::now();
+        let reference = match self.allowed(uid, name) {
+            Ok(reference) => reference,
+            Err(refusal) => return Err(self.logged(uid, name, refusal, started).await),
+        };
+        let outcome = self.resolver.resolve_all(&[reference]).await.into_iter().next();
+        match outcome.map(|outcome| outcome.result) {
+            Some(Ok(resolved)) => Ok(resolved.value),
+            Some(Err(error)) => match Refusal::from(&error) {
+                // Of all answers, only this one is given without the manager.
+                Refusal::NotAllowed => Err(self.logged(uid, name, Refusal::NotAllowed, started).await),
+                refusal => Err(refusal),
+            },
+            None => Err(Refusal::Unavailable { kind: ErrorKind::Internal, retry_after: None }),
+        }
+    }
+
+    /// What a name refers to, when the user may have it.
+    fn allowed(&self, uid: u32, name: &str) -> Result<Reference, Refusal> {
         let name = SecretName::new(name).map_err(|_| Refusal::InvalidName)?;
+        // A store that takes names for paths would find another name behind them than the one that is allowed.
+        if name.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(Refusal::InvalidName);
+        }
         // A token of the host itself is no secret of its manager.
         if name.starts_with(OIDC_PREFIX) || !self.allows(uid, &name) {
             return Err(Refusal::NotAllowed);
         }
-        let reference = Reference::new(format!("{PREFIX}{name}"), Vec::new()).ok_or(Refusal::InvalidName)?;
-        let outcome = self.resolver.resolve_all(&[reference]).await.into_iter().next();
-        match outcome.map(|outcome| outcome.result) {
-            Some(Ok(resolved)) => Ok(resolved.value),
-            Some(Err(error)) => Err(Refusal::from(&error)),
-            None => Err(Refusal::Unavailable { kind: ErrorKind::Internal, retry_after: None }),
-        }
+        Reference::new(format!("{PREFIX}{name}"), Vec::new()).ok_or(Refusal::InvalidName)
+    }
+
+    /// Writes a refusal to the audit log.
+    async fn logged(&self, uid: u32, name: &str, refusal: Refusal, started: Instant) -> Refusal {
+        let Some(audit) = &self.audit else { return refusal };
+        let event = Event {
+            event: Happening::HandedOut,
+            caller: Caller::Named(format!("uid:{uid}").into()),
+            operation: "read",
+            manager: &self.manager,
+            name: refusal.shown(name),
+            outcome: refusal.class(),
+            latency: started.elapsed(),
+            cache: None,
+            generation: None,
+        };
+        // Where it cannot be written, which the log itself tells, nothing is handed out either.
+        let _ = audit.record(&event).await;
+        refusal
     }
 
     fn allows(&self, uid: u32, name: &str) -> bool {
@@ -104,6 +154,11 @@ impl From<&ResolveError> for Refusal {
 }
 
 impl Refusal {
+    /// What of a name is logged: what cannot be one could be anything.
+    pub(super) fn shown(self, name: &str) -> &str {
+        if self == Refusal::InvalidName { "" } else { name }
+    }
+
     /// The class, as it stands in answers and in the audit.
     pub(super) fn class(self) -> &'static str {
         match self {
@@ -155,7 +210,7 @@ mod tests {
         let config = config::parse(&text, Path::new("config.yaml"), env).unwrap();
         let store = Arc::new(Store::default());
         let manager: Arc<dyn SecretManager> = store.clone();
-        (Access::new(&config, Some(("a.B".to_owned(), manager))).unwrap(), store)
+        (Access::new(&config, Some(("a.B".to_owned(), manager)), None).unwrap(), store)
     }
 
     async fn read(access: &Access, uid: u32, name: &str) -> Result<String, Refusal> {
@@ -192,8 +247,10 @@ mod tests {
         for name in ["oidc/env/GONE", "oidc/file/etc/hostname"] {
             assert_eq!(read(&access, 1, name).await, Err(Refusal::NotAllowed), "{name}");
         }
-        for name in ["", "a\nb", "a\0b", &"x".repeat(3000)] {
+        let dots = ["team/../A", "..", ".", "team/./x", "team/..", "../A", "team/x/.."];
+        for name in ["", "a\nb", "a\0b", &"x".repeat(3000)].into_iter().chain(dots) {
             assert_eq!(read(&access, 1, name).await, Err(Refusal::InvalidName), "{name}");
+            assert_eq!(read(&access, 2, name).await, Err(Refusal::InvalidName), "{name}");
         }
         assert!(store.asked.lock().unwrap().is_empty());
     }

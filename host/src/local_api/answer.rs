@@ -55,18 +55,17 @@ pub(super) async fn answer<B: Body>(
         return error(StatusCode::BAD_REQUEST, "BAD_REQUEST", why);
     }
     let started = Instant::now();
-    let (name, read) = match (decoded(encoded), grants.access()) {
-        (None, _) => (String::new(), Err(Refusal::InvalidName)),
-        (Some(name), None) => (name, Err(Refusal::NotAllowed)),
-        (Some(name), Some(access)) => {
+    // What is no text is no name, as the empty one.
+    let (name, read) = match (decoded(encoded).unwrap_or_default(), grants.access()) {
+        (name, None) => (name, Err(Refusal::NotAllowed)),
+        (name, Some(access)) => {
             let reader = Caller::Named(format!("uid:{}", peer.uid).into());
             let read = with_caller(reader, access.read(peer.uid, &name)).await;
             (name, read)
         }
     };
     let outcome = read.as_ref().map_or_else(|refusal| refusal.class(), |_| "OK");
-    // What cannot be a name could be anything.
-    let name = if read.as_ref().is_err_and(|refusal| *refusal == Refusal::InvalidName) { "" } else { &*name };
+    let name = read.as_ref().map_or_else(|refusal| refusal.shown(&name), |_| name.as_str());
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     tracing::info!(
         uid = peer.uid,

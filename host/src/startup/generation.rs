@@ -109,7 +109,8 @@ impl Generation {
         running: Option<&Generation>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.manager()));
-        let local = Access::new(config, named);
+        let audit = managers.as_ref().and_then(|managers| managers.audit());
+        let local = Access::new(config, named, audit.clone());
         let mut handles = Handles::default();
         let kept: Vec<(Arc<SecretHandle>, Outcome)> = outcomes
             .into_iter()
@@ -119,7 +120,6 @@ impl Generation {
         let identity = Identity::of(config);
         let before = running.filter(|running| running.identity == identity).map(|running| &*running.keeper);
         let keeper = Keeper::new(resolver, freshness(config), kept, before);
-        let audit = managers.as_ref().and_then(|managers| managers.audit());
         let health = managers.as_ref().map(|managers| managers.stack.manager());
         let settings = assemble::settings(config, &handles, health)?;
         let generation = Arc::new(Generation {

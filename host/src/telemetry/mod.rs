@@ -30,9 +30,9 @@ pub const FORMAT_VARIABLE: &str = "KEYWAY_LOG_FORMAT";
 pub struct Telemetry(Option<Traces>);
 
 impl Telemetry {
-    /// Sends what was not sent yet, for a few seconds at most.
-    pub fn stop(self) {
-        if let Some(traces) = self.0 {
+    /// Sends what was not sent yet, for a few seconds at most; blocks. A second call has no effect.
+    pub fn stop(&mut self) {
+        if let Some(traces) = self.0.take() {
             traces.stop();
         }
     }

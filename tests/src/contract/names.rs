@@ -1,10 +1,11 @@
 //! Claims about the names of secrets.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use keyway_plugin_api::{ErrorKind, ReadRequest, WriteRequest, request::MAX_NAME_LEN};
 
 use super::{Subject, ensure_kind};
 
+/// A manager may refuse a name that its store has no place for, but then it never has it: neither takes it for another.
 pub(super) async fn long_and_foreign_names_are_kept_apart(subject: Subject) -> Result<()> {
     let longest = "l".repeat(MAX_NAME_LEN);
     let one_less = "l".repeat(MAX_NAME_LEN - 1);
@@ -20,11 +21,25 @@ pub(super) async fn long_and_foreign_names_are_kept_apart(subject: Subject) -> R
         &longest,
         &one_less,
     ];
+    let mut taken = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        subject.write(name, format!("value {index}")).await?;
+        let value = format!("value {index}");
+        let written = subject.manager.async_write_secret(&WriteRequest::new(*name, value.as_str())?).await;
+        match written {
+            Err(error) if error.kind() == ErrorKind::InvalidName => {
+                let read = subject.manager.async_read_secret(&ReadRequest::new(*name)?).await;
+                ensure_kind(read, ErrorKind::InvalidName)
+                    .with_context(|| format!("reading {name:?}, which cannot be written"))?;
+            }
+            written => {
+                written.with_context(|| format!("cannot write {name:?}"))?;
+                taken.push((name, value));
+            }
+        }
     }
-    for (index, name) in names.iter().enumerate() {
-        subject.ensure_value(name, format!("value {index}").as_bytes()).await?;
+    ensure!(!taken.is_empty(), "every name is refused");
+    for (name, value) in taken {
+        subject.ensure_value(name, value.as_bytes()).await?;
     }
     Ok(())
 }

@@ -140,3 +140,40 @@ async fn a_required_log_has_a_line_before_a_change_and_one_after() {
     let events: Vec<_> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["begun", "handed_out"]);
 }
+
+/// A limit on the size of files takes the place of a disk that is full; what fits of a line is written then.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_line_that_does_not_fit_leaves_nothing_of_itself() {
+    use std::os::unix::fs::FileExt as _;
+
+    use keyway_tests::{
+        build::cargo_binary,
+        cli::{Folder, Keyway},
+    };
+    let folder = Folder::new().unwrap();
+    let plugin = folder.plugin("keyway-plugin-memory").unwrap();
+    let path = folder.path().join("audit.log");
+    let config = format!(
+        "general_settings:\n  key_management_system: custom\n  key_management_settings: {{custom_secret_manager: m}}\n\
+         keyway:\n  audit: {{path: {path:?}}}\n  managers:\n    m: {{plugin: keyway_memory.InMemorySecretManager, config: {{secrets: {{A: a}}}}}}\n"
+    );
+    folder.write("config.yaml", config).unwrap();
+    // Longer than anything else that is written: the plugin is copied.
+    let before = fs::metadata(plugin).unwrap().len() + 1000;
+    let file = fs::File::create(&path).unwrap();
+    file.write_all_at(b"\n", before - 1).unwrap();
+    let get = |limit: u64| {
+        let mut command = std::process::Command::new("/bin/sh");
+        let script = "trap '' XFSZ; exec prlimit --fsize=$0 \"$@\"";
+        command.args(["-c", script, &limit.to_string()]).arg(cargo_binary("keyway").unwrap());
+        let keyway = Keyway::from_command(command, folder.path());
+        keyway.args(&["secret", "get", "A", "--config", "config.yaml"]).run().unwrap()
+    };
+    get(before + 50).expect(0, &["the audit log cannot be written"]).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), before, "half a line was left");
+    get(before + 10_000).expect(0, &[]).unwrap();
+    let content = fs::read(&path).unwrap();
+    let added = std::str::from_utf8(&content[usize::try_from(before).unwrap()..]).unwrap();
+    assert_eq!(added.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count(), 2);
+}

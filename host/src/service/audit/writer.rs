@@ -67,7 +67,7 @@ pub(super) fn run(path: &Path, file: File, mut messages: mpsc::Receiver<Message>
 struct Log {
     path: PathBuf,
     file: File,
-    /// The last line may have been written in part.
+    /// The last line may have been written in part, and could not be taken back.
     torn: bool,
     failing: bool,
 }
@@ -80,9 +80,8 @@ impl Log {
         if self.torn {
             batch.insert(0, b'\n');
         }
-        let written = self.file.write_all(batch);
+        let written = self.append(batch);
         batch.clear();
-        self.torn = written.is_err();
         match (&written, self.failing) {
             (Err(error), false) => {
                 tracing::error!(path = %self.path.display(), %error, "the audit log cannot be written");
@@ -92,6 +91,22 @@ impl Log {
         }
         self.failing = written.is_err();
         written.map_err(Arc::new)
+    }
+
+    /// All of it, or nothing where that is possible: half a line would be in the way of whoever reads the log.
+    ///
+    /// Others append to the same file, so it is cut only while they are kept out.
+    fn append(&mut self, batch: &[u8]) -> io::Result<()> {
+        let is_ours = self.file.lock().is_ok();
+        let end = self.file.metadata().map(|metadata| metadata.len());
+        let written = self.file.write_all(batch);
+        let is_cut = || is_ours && end.is_ok_and(|end| self.file.set_len(end).is_ok());
+        self.torn = written.is_err() && (!is_cut() || self.torn);
+        if is_ours {
+            // It goes with the file at the latest.
+            let _ = self.file.unlock();
+        }
+        written
     }
 
     fn reopen(&mut self) {
