@@ -13,6 +13,7 @@ mod secret;
 mod serve;
 mod status;
 mod table;
+mod value;
 
 use std::{process::ExitCode, time::Duration};
 

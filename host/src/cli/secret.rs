@@ -1,17 +1,17 @@
 //! `keyway secret`: the configuration's secret manager, by hand.
 
-use std::{
-    io::{self, IsTerminal as _, Read as _, Write as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use keyway_plugin_api::{
     DeleteRequest, ErrorKind, ReadRequest, RotateRequest, Secret, SecretManager, SecretName, WriteReceipt,
-    WriteRequest, request::MAX_VALUE_LEN,
+    WriteRequest,
 };
 
-use super::Failure;
+use super::{
+    Failure,
+    value::{self, Input},
+};
 use crate::{
     config::{self, AccessMode, Config, KeyManagement},
     registry::{self, Managers},
@@ -71,17 +71,6 @@ pub(super) struct Target {
     config: PathBuf,
 }
 
-/// How the value is read.
-#[derive(clap::Args)]
-pub(super) struct Input {
-    /// Keep the line break at the end of the input, which otherwise is not part of the value.
-    #[arg(long)]
-    keep_newline: bool,
-    /// A text for people who look at the store, in place of the configuration's `description`.
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-}
-
 /// What is done, once the command line and standard input are understood.
 enum Operation {
     Get,
@@ -125,7 +114,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     loaded.shutdown().await;
     match done.map_err(Failure::failed)? {
         Done::Value(value) => {
-            print(&value).context("cannot write to standard output").map_err(Failure::failed)?;
+            value::print(&value).context("cannot write to standard output").map_err(Failure::failed)?;
         }
         Done::Note(text) => Failure::note(&text),
     }
@@ -170,14 +159,14 @@ fn operation(command: Command, name: &SecretName) -> anyhow::Result<Operation> {
     Ok(match command {
         Command::Get(_) => Operation::Get,
         Command::Set { input, .. } => {
-            Operation::Set { value: read_value(&input)?, description: input.description }
+            Operation::Set { value: value::read(&input)?, description: input.description }
         }
         Command::Delete { recovery_window_in_days, .. } => Operation::Delete { recovery_window_in_days },
         Command::Rotate { to, replace, input, .. } => {
             let new_name = to.map_or_else(|| Ok(name.clone()), |to| secret_name(&to))?;
             Operation::Rotate {
                 new_name,
-                value: read_value(&input)?,
+                value: value::read(&input)?,
                 description: input.description,
                 replace,
             }
@@ -305,44 +294,54 @@ fn no_manager(config: &Config) -> anyhow::Error {
     )
 }
 
-/// The value from standard input, and never from an argument, which other users of the machine could see.
-fn read_value(input: &Input) -> anyhow::Result<Secret> {
-    let mut stdin = io::stdin().lock();
-    if stdin.is_terminal() {
-        Failure::note("type the value and end it with Ctrl-D on a line of its own");
-    }
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_VALUE_LEN).unwrap_or(u64::MAX).saturating_add(3);
-    stdin
-        .by_ref()
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .context("cannot read the value from standard input")?;
-    let len = match bytes.as_slice() {
-        [.., b'\r', b'\n'] if !input.keep_newline => bytes.len() - 2,
-        [.., b'\n'] if !input.keep_newline => bytes.len() - 1,
-        _ => bytes.len(),
-    };
-    let value = Secret::copy_from(&bytes[..len]);
-    zeroize::Zeroize::zeroize(&mut bytes);
-    match value.len() {
-        0 => Err(anyhow!("standard input held no value; give it with `< FILE` or through a pipe")),
-        len if len > MAX_VALUE_LEN => {
-            Err(anyhow!("the value is larger than 16 MiB, the most a secret may have"))
-        }
-        _ => Ok(value),
-    }
-}
-
 fn version(receipt: &WriteReceipt) -> String {
     receipt.version.as_ref().map(|version| format!(" (version {version})")).unwrap_or_default()
 }
 
-fn print(value: &Secret) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(value.expose_bytes())?;
-    if out.is_terminal() {
-        out.write_all(b"\n")?;
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Mutex};
+
+    use keyway_plugin_api::{Capabilities, Result, async_trait};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Env;
+
+    /// Remembers the descriptions and tags that it is given.
+    #[derive(Default)]
+    struct Labelled(Mutex<Vec<(Option<String>, Option<Value>)>>);
+
+    #[async_trait]
+    impl SecretManager for Labelled {
+        async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
+            self.0.lock().unwrap().push((request.description.clone(), request.tags.clone()));
+            Ok(WriteReceipt::default())
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::READ_WRITE
+        }
     }
-    out.flush()
+
+    #[tokio::test]
+    async fn description_and_tags_of_the_configuration_go_with_a_write_and_a_rotation() {
+        let text = "general_settings:\n  key_management_system: custom\n  key_management_settings:\n    custom_secret_manager: a.B\n    access_mode: read_and_write\n    description: of the file\n    tags: {Team: AI}\n";
+        let config = config::parse(text, Path::new("config.yaml"), Env::from_process()).unwrap();
+        let settings = settings(&config, true).unwrap();
+        let manager = Labelled::default();
+        let name = secret_name("NAME").unwrap();
+        let operations = [None, Some("by hand".to_owned())].into_iter().flat_map(|description| {
+            let (new_name, value) = (name.clone(), || Secret::from("value"));
+            let set = Operation::Set { value: value(), description: description.clone() };
+            [set, Operation::Rotate { new_name, value: value(), description, replace: false }]
+        });
+        for operation in operations {
+            operate(operation, name.clone(), settings, &manager).await.unwrap();
+        }
+        let tags = Some(json!({"Team": "AI"}));
+        let labelled = |text: &str| (Some(text.to_owned()), tags.clone());
+        let expected = ["of the file", "of the file", "by hand", "by hand"].map(labelled);
+        assert_eq!(*manager.0.lock().unwrap(), expected);
+    }
 }

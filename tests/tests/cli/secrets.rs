@@ -110,8 +110,10 @@ fn a_rotation_that_stops_half_done_says_what_was_done() {
     let folder = memory(WRITE);
     folder.plugin("keyway-plugin-file").unwrap();
     let store = folder.path().join("store");
-    // What stands under the old name cannot be deleted: it is no file.
-    std::fs::create_dir_all(store.join("OLD")).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    std::fs::write(store.join("real"), "old").unwrap();
+    // A link is somebody else's to delete.
+    std::os::unix::fs::symlink("real", store.join("OLD")).unwrap();
     let managers = format!(
         "  managers:\n    files: {{plugin: keyway_file.FileSecretManager, config: {{directory: {}}}}}\n",
         store.display()

@@ -2,8 +2,6 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::PluginReference;
-
 pub(super) const MISSING: &str = "missing";
 
 /// A place that was looked in without success.
@@ -38,7 +36,9 @@ pub struct LocateError {
     /// The setting that holds the reference.
     pub setting: String,
     /// Its value.
-    pub reference: PluginReference,
+    pub reference: String,
+    /// Whether that is a path, and not a module that is looked for.
+    pub is_path: bool,
     /// Each place looked in, in order.
     pub refused: Vec<Refused>,
     /// The Python source that the original would have taken.
@@ -66,17 +66,15 @@ impl fmt::Display for LocateError {
 impl LocateError {
     fn advice(&self) -> &'static str {
         let is_missing = self.refused.iter().all(Refused::is_missing);
-        match (&self.reference, is_missing) {
-            (PluginReference::Path { .. }, true) => {
+        match (self.is_path, is_missing) {
+            (true, true) => {
                 "copy the library there, or correct the path, which begins at the folder of the configuration unless it is absolute"
             }
-            (PluginReference::Path { .. }, false) => {
-                "put the plugin's library for this system in its place, or correct the path"
-            }
-            (PluginReference::Module { .. }, true) => {
+            (true, false) => "put the plugin's library for this system in its place, or correct the path",
+            (false, true) => {
                 "copy the library to one of these places, or name its folder under keyway.plugin_dirs"
             }
-            (PluginReference::Module { .. }, false) => {
+            (false, false) => {
                 "put the plugin's library for this system in the place of what is no such library, or name the folder of the \
                  right one under keyway.plugin_dirs"
             }

@@ -58,7 +58,13 @@ pub fn locate(
         }
     }
     let python = python_source(reference, config_dir).filter(|source| source.is_file());
-    Err(LocateError { setting: setting.to_owned(), reference: reference.clone(), refused, python })
+    Err(LocateError {
+        setting: setting.to_owned(),
+        reference: reference.to_string(),
+        is_path: matches!(reference, PluginReference::Path { .. }),
+        refused,
+        python,
+    })
 }
 
 /// The files that a reference may mean, best first.
