@@ -67,18 +67,18 @@ async fn the_example_of_the_readme_works() {
 }
 
 /// Runs `keyway secret` with everything logged; the manager is this script.
-fn secret(arguments: &[&str], script: &str, config: &str, input: &str) -> Ran {
-    let folder = Folder::new().unwrap();
-    folder.plugin("keyway-plugin-exec").unwrap();
-    folder.write("provider", script).unwrap();
+fn secret(arguments: &[&str], script: &str, config: &str, input: &str) -> anyhow::Result<Ran> {
+    let folder = Folder::new()?;
+    folder.plugin("keyway-plugin-exec")?;
+    folder.write("provider", script)?;
     let config = format!(
         "general_settings:\n  key_management_system: custom\n  key_management_settings: {{custom_secret_manager: p, access_mode: read_and_write}}\n\
          keyway:\n  managers:\n    p: {{plugin: keyway_exec.ExecSecretManager, config: {{command: [/bin/sh, {:?}], {config}}}}}\n",
         folder.path().join("provider")
     );
-    folder.write("config.yaml", config).unwrap();
-    let keyway = folder.keyway(&["secret"]).unwrap().args(arguments).args(&["--config", "config.yaml"]);
-    keyway.env("KEYWAY_LOG", "trace").input(input).run().unwrap()
+    folder.write("config.yaml", config)?;
+    let keyway = folder.keyway(&["secret"])?.args(arguments).args(&["--config", "config.yaml"]);
+    keyway.env("KEYWAY_LOG", "trace").input(input).run()
 }
 
 #[test]
@@ -99,12 +99,13 @@ fn what_a_program_says_is_not_logged_since_it_may_be_the_value() {
         (["get", "A"], &fails, "protocol: summon"),
         (["get", "A"], &prints_long, "protocol: summon"),
     ] {
-        let ran = secret(&arguments, script, config, &value);
+        let ran = secret(&arguments, script, config, &value).unwrap();
         assert!(ran.stderr.contains("the program wrote to standard error"), "{}", ran.stderr);
         assert_eq!(canary.found_in(&ran.stderr), None, "{script}");
         // Where a value is cut, its beginning is no canary.
         assert!(!ran.stderr.contains(&canary.value()[..6]) && !ran.stderr.contains("xxxx"), "{script}");
     }
-    let asked_for = secret(&["get", "A"], "echo 'the vault is sealed' >&2; exit 3", "log_stderr: true", "");
+    let asked_for =
+        secret(&["get", "A"], "echo 'the vault is sealed' >&2; exit 3", "log_stderr: true", "").unwrap();
     asked_for.expect(1, &["the vault is sealed", "its own words are in the log"]).unwrap();
 }
