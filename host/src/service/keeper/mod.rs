@@ -34,6 +34,9 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(250);
 /// The longest time between two looks at what is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
+/// The states of a reference, see [`ReferenceStatus::state`].
+const STATES: [&str; 5] = ["fresh", "refreshing", "stale", "fallback", "missing"];
+
 /// How long values are used.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
@@ -170,6 +173,12 @@ impl Keeper {
     /// What is known about each reference, in the order of the configuration.
     pub fn status(&self) -> Vec<ReferenceStatus> {
         self.round.kept.iter().map(Kept::status).collect()
+    }
+
+    /// How many references are in each state; all states are there.
+    pub fn states(&self) -> [(&'static str, usize); STATES.len()] {
+        let status = self.status();
+        STATES.map(|state| (state, status.iter().filter(|reference| reference.state == state).count()))
     }
 }
 

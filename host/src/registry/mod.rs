@@ -1,15 +1,17 @@
 //! The managers of a configuration, by name: where a configuration's words become loaded plugins.
 
+mod given;
+
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use keyway_plugin_api::{Error, ErrorKind, ReadRequest, SecretManager};
+use keyway_plugin_api::{Error, ErrorKind, SecretManager};
 use serde_json::Value;
 
 use crate::{
     config::{
-        Absent, Config, KeyManagement, ManagerSettings, ManagerSource, PREFIX, PluginSettings,
-        ServiceSettings, TrustRequirement,
+        Absent, Config, KeyManagement, ManagerSettings, ManagerSource, PluginSettings, ServiceSettings,
+        TrustRequirement,
     },
     loader::{
         self, LoadError, LoadReport, OpenError, PluginSpec,
@@ -17,7 +19,10 @@ use crate::{
     },
     service::{
         AccessPolicy, AuditLog, Chain, Member, Metrics, Missed, Replicas, Stack, StackSettings,
-        audit::AuditError, limit::Limit, metrics::Reading,
+        audit::{AuditError, Audited, Happening},
+        limit::Limit,
+        metrics::{Metered, Reading},
+        replicas::LaneStatus,
     },
 };
 
@@ -130,7 +135,8 @@ impl Managers {
 pub async fn load(config: &Config, metrics: &Metrics) -> Result<Option<Managers>, RegistryError> {
     let Some(settings) = &config.key_management else { return Ok(None) };
     let audit = config.keyway.service.audit.as_ref().map(AuditLog::open).transpose()?;
-    let mut loading = Loading::default();
+    let selected = settings.manager.name.clone();
+    let mut loading = Loading { selected, audit: audit.clone(), ..Loading::default() };
     match loading.all(config, settings, metrics).await {
         Ok(manager) => Ok(Some(Managers {
             name: settings.manager.name.clone(),
@@ -192,8 +198,24 @@ async fn end(managers: &[Arc<dyn SecretManager>]) {
     }
 }
 
+/// Shows what waits for the repair of each member for as long as the set lives.
+fn watch_repairs(metrics: &Metrics, name: &str, set: &Arc<Replicas>) {
+    let (name, set) = (name.to_owned(), Arc::downgrade(set));
+    metrics.watch_all(Reading::RepairsWaiting, move || {
+        let status = set.upgrade()?.status();
+        let waiting = |lane: LaneStatus| {
+            let labels = vec![("manager", name.clone()), ("member", lane.name)];
+            (labels, lane.repairs.len() as f64)
+        };
+        Some(status.into_iter().map(waiting).collect())
+    });
+}
+
 #[derive(Default)]
 struct Loading {
+    /// The manager that the configuration selects, which gets all its layers in the end.
+    selected: String,
+    audit: Option<AuditLog>,
     members: HashMap<String, Member>,
     running: Vec<Arc<dyn SecretManager>>,
     reports: Vec<LoadReport>,
@@ -222,7 +244,7 @@ impl Loading {
         let members = || settings.members().iter().filter_map(|name| self.members.get(name).cloned());
         let manager: Arc<dyn SecretManager> = match &settings.source {
             ManagerSource::Plugin(plugin) => {
-                let given = self.given(config, settings, plugin).await?;
+                let given = given::config(config, settings, plugin, &self.members).await?;
                 let (manager, report) = loader::load(spec(config, settings, plugin, given)).await?;
                 for warning in &report.warnings {
                     tracing::warn!(manager = report.name, "{warning}");
@@ -232,12 +254,18 @@ impl Loading {
                 metrics.watch(Reading::ZombieOperations, &settings.name, move || {
                     Some(watched.upgrade()?.faults().zombies as f64)
                 });
-                limited(config, settings, manager)
+                let limited = limited(config, settings, manager);
+                if settings.name == self.selected {
+                    limited
+                } else {
+                    self.observed(settings, limited, metrics)
+                }
             }
             ManagerSource::Chain { on_error, .. } => Arc::new(Chain::new(members().collect(), *on_error)),
             ManagerSource::Replicas { .. } => {
                 let set = Arc::new(Replicas::new(members().collect()));
                 self.replica_sets.push((settings.name.clone(), Arc::clone(&set)));
+                watch_repairs(metrics, &settings.name, &set);
                 set
             }
         };
@@ -247,24 +275,18 @@ impl Loading {
         Ok(manager)
     }
 
-    /// What the plugin is given: its config, with references answered by the manager of `secrets_from`.
-    async fn given(
+    /// Counts and logs the calls of a plugin that others use: each under its own name.
+    fn observed(
         &self,
-        config: &Config,
         settings: &ManagerSettings,
-        plugin: &PluginSettings,
-    ) -> Result<Value, RegistryError> {
-        let mut given = plugin.config.clone();
-        let Some(from) = plugin.secrets_from.as_ref().and_then(|name| self.members.get(name)) else {
-            return Ok(given);
-        };
-        let mut values = HashMap::new();
-        references(&given, &mut values);
-        for (reference, value) in &mut values {
-            *value = answer(config, settings, from, reference).await?;
+        plugin: Arc<dyn SecretManager>,
+        metrics: &Metrics,
+    ) -> Arc<dyn SecretManager> {
+        let metered = Arc::new(Metered::new(plugin, metrics.manager(&settings.name)));
+        match &self.audit {
+            Some(log) => Arc::new(Audited::new(&settings.name, metered, log.clone(), Happening::ManagerCall)),
+            None => metered,
         }
-        replace(&mut given, &values);
-        Ok(given)
     }
 }
 
@@ -288,58 +310,4 @@ fn spec(config: &Config, settings: &ManagerSettings, plugin: &PluginSettings, gi
         timeout: settings.timeout,
         max_in_flight: in_flight(settings),
     }
-}
-
-/// Collects the references in a config.
-fn references(value: &Value, found: &mut HashMap<String, String>) {
-    match value {
-        Value::String(text) if text.starts_with(PREFIX) => {
-            found.insert(text.clone(), String::new());
-        }
-        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-        Value::Object(entries) => entries.values().for_each(|entry| references(entry, found)),
-        _ => {}
-    }
-}
-
-/// Puts the answers where the references are.
-fn replace(value: &mut Value, values: &HashMap<String, String>) {
-    match value {
-        Value::String(text) => {
-            if let Some(answer) = values.get(text.as_str()) {
-                text.clone_from(answer);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, values)),
-        Value::Object(entries) => entries.values_mut().for_each(|entry| replace(entry, values)),
-        _ => {}
-    }
-}
-
-/// What a reference in a config stands for: what the other manager has, then what the environment has.
-async fn answer(
-    config: &Config,
-    settings: &ManagerSettings,
-    from: &Member,
-    reference: &str,
-) -> Result<String, RegistryError> {
-    let failed = |source: Error| RegistryError::Settings {
-        manager: settings.name.clone(),
-        reference: reference.to_owned(),
-        from: from.name.clone(),
-        source: Box::new(source),
-    };
-    let name = reference.strip_prefix(PREFIX).unwrap_or(reference);
-    let request = ReadRequest { timeout: from.timeout, ..ReadRequest::new(name).map_err(failed)? };
-    let value = match from.manager.async_read_secret(&request).await {
-        Ok(value) if !value.is_empty() => value,
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-        _ => config.env.get(name).map_err(|absent| RegistryError::NoSettings {
-            manager: settings.name.clone(),
-            reference: reference.to_owned(),
-            from: from.name.clone(),
-            absent,
-        })?,
-    };
-    value.expose_str().map(str::to_owned).map_err(failed)
 }
