@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::{
     StartError,
     assemble::{self, Handles, is_empty},
-    missing::{Patience, resolve},
+    missing::{Patience, healthy, resolve},
 };
 use crate::{
     config::Config,
@@ -41,8 +41,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Loads the plugin, resolves every reference and assembles the gateway; must be called inside a tokio runtime.
-    /// `running` is the keeper of the configuration that this one would replace.
+    /// Loads the plugin, resolves every reference, asks for the manager's health and assembles the gateway; must be called
+    /// inside a tokio runtime. `running` is what this one would replace.
     ///
     /// # Errors
     /// The first step that fails; nothing is left running then.
@@ -50,7 +50,7 @@ impl Generation {
         number: u64,
         config: &Config,
         metrics: &Metrics,
-        running: Option<&Keeper>,
+        running: Option<&Generation>,
     ) -> Result<(Arc<Self>, Arc<GatewayState>), StartError> {
         if config.master_key.as_ref().is_none_or(is_empty) {
             return Err(StartError::no_master_key(config));
@@ -59,8 +59,15 @@ impl Generation {
         let managers = load(config, metrics, &mut patience).await?.map(Arc::new);
         let named = managers.as_ref().map(|managers| (managers.name.clone(), managers.stack.fresh()));
         let resolver = Resolver::new(named, Policy::new(config), config.env.clone());
-        let resolved = with_caller(Caller::Startup, resolve(config, &resolver, &mut patience, running));
-        let assembled = match resolved.await {
+        let resolved = async {
+            let keeper = running.map(|running| &*running.keeper);
+            let outcomes = resolve(config, &resolver, &mut patience, keeper).await?;
+            if let Some(managers) = &managers {
+                healthy(managers, &mut patience, running).await?;
+            }
+            Ok(outcomes)
+        };
+        let assembled = match with_caller(Caller::Startup, resolved).await {
             Ok(outcomes) => Self::assemble(number, config, metrics, managers.clone(), resolver, outcomes),
             Err(error) => Err(error),
         };
@@ -108,13 +115,6 @@ impl Generation {
         let state = GatewayState::new(Settings { held, metrics: metrics.gateway(), ..settings })?;
         tokio::spawn(with_caller(Caller::Refresh, Keeper::run(Arc::downgrade(&generation.keeper))));
         Ok((generation, state))
-    }
-
-    /// Asks the manager whether it can be used.
-    pub(super) async fn probe(&self) -> Result<(), StartError> {
-        let Some(managers) = self.managers() else { return Ok(()) };
-        let unhealthy = |source| StartError::Unhealthy { manager: managers.name.clone(), source };
-        managers.stack.manager().health_check().await.map_err(unhealthy)
     }
 
     /// The managers, as long as they were not shut down.
