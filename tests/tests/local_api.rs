@@ -244,6 +244,8 @@ fn a_failing_manager_is_told_by_its_class_and_never_in_its_words() {
     let folder = Folder::new().unwrap();
     fs::copy(misbehaving().unwrap(), folder.path().join("libmisbehaving.so")).unwrap();
     let config = config("misbehaving.Misbehaving", "{}", &own("[throttled, metadata]"));
+    // Its health is bad as well.
+    let config = config.replace("keyway:\n", "keyway:\n  startup: {on_missing: degraded}\n");
     folder.write("config.yaml", config).unwrap();
     let serving = serve(&folder);
     let path = socket(&folder);

@@ -11,7 +11,7 @@ use crate::{
     config::{Env, PREFIX, PluginSettings},
     loader::{LoadedPlugin, OpenPlugin},
     redact,
-    service::{Factory, Member},
+    service::{Caller, Factory, Member, with_caller},
 };
 
 /// Makes the instances of one configured plugin.
@@ -88,7 +88,8 @@ impl Settings {
         };
         let name = reference.strip_prefix(PREFIX).unwrap_or(reference);
         let request = ReadRequest { timeout: from.timeout, ..ReadRequest::new(name).map_err(failed)? };
-        let value = match from.manager.async_read_secret(&request).await {
+        let read = with_caller(Caller::Startup, from.manager.async_read_secret(&request));
+        let value = match read.await {
             Ok(value) if !value.is_empty() => value,
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             _ => env.get(name).map_err(|absent| RegistryError::NoSettings {

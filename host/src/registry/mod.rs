@@ -20,7 +20,11 @@ use crate::{
     },
     service::{
         AccessPolicy, AuditLog, Chain, Factory as _, Member, Metrics, Missed, Replicas, Stack, StackSettings,
-        Supervised, audit::AuditError, limit::Limit, metrics::Reading,
+        Supervised,
+        audit::{AuditError, Audited, Happening},
+        limit::Limit,
+        metrics::{Metered, Reading},
+        replicas::LaneStatus,
     },
 };
 
@@ -178,7 +182,7 @@ async fn load_with(
     let Some(settings) = &config.key_management else { return Ok(None) };
     let audit = config.keyway.service.audit.as_ref();
     let audit = audit.map(|settings| AuditLog::open(settings, metrics.audit_lost())).transpose()?;
-    let mut loading = Loading::new(absence);
+    let mut loading = Loading::new(absence, &settings.manager.name, audit.clone());
     match loading.all(config, settings, metrics).await {
         Ok(manager) => Ok(Some(Managers {
             name: settings.manager.name.clone(),
@@ -240,8 +244,24 @@ async fn end(managers: &[Arc<dyn SecretManager>]) {
     }
 }
 
+/// Shows what waits for the repair of each member for as long as the set lives.
+fn watch_repairs(metrics: &Metrics, name: &str, set: &Arc<Replicas>) {
+    let (name, set) = (name.to_owned(), Arc::downgrade(set));
+    metrics.watch_all(Reading::RepairsWaiting, move || {
+        let status = set.upgrade()?.status();
+        let waiting = |lane: LaneStatus| {
+            let labels = vec![("manager", name.clone()), ("member", lane.name)];
+            (labels, lane.repairs.len() as f64)
+        };
+        Some(status.into_iter().map(waiting).collect())
+    });
+}
+
 struct Loading {
     absence: Absence,
+    /// The manager that the configuration selects, which gets all its layers in the end.
+    selected: String,
+    audit: Option<AuditLog>,
     members: HashMap<String, Member>,
     running: Vec<Arc<dyn SecretManager>>,
     reports: Vec<LoadReport>,
@@ -249,9 +269,10 @@ struct Loading {
 }
 
 impl Loading {
-    fn new(absence: Absence) -> Self {
+    fn new(absence: Absence, selected: &str, audit: Option<AuditLog>) -> Self {
         let (members, running) = (HashMap::new(), Vec::new());
-        Self { absence, members, running, reports: Vec::new(), replica_sets: Vec::new() }
+        let selected = selected.to_owned();
+        Self { absence, selected, audit, members, running, reports: Vec::new(), replica_sets: Vec::new() }
     }
 
     async fn all(
@@ -281,12 +302,18 @@ impl Loading {
                     let instance = watched.upgrade()?.current();
                     Some(instance.map_or(0.0, |instance| instance.faults().zombies as f64))
                 });
-                limited(config, settings, manager)
+                let limited = limited(config, settings, manager);
+                if settings.name == self.selected {
+                    limited
+                } else {
+                    self.observed(settings, limited, metrics)
+                }
             }
             ManagerSource::Chain { on_error, .. } => Arc::new(Chain::new(members().collect(), *on_error)),
             ManagerSource::Replicas { .. } => {
                 let set = Arc::new(Replicas::new(members().collect()));
                 self.replica_sets.push((settings.name.clone(), Arc::clone(&set)));
+                watch_repairs(metrics, &settings.name, &set);
                 set
             }
         };
@@ -319,6 +346,20 @@ impl Loading {
         report.capabilities = supervised.capabilities();
         self.reports.push(report);
         Ok(supervised)
+    }
+
+    /// Counts and logs the calls of a plugin that others use: each under its own name.
+    fn observed(
+        &self,
+        settings: &ManagerSettings,
+        plugin: Arc<dyn SecretManager>,
+        metrics: &Metrics,
+    ) -> Arc<dyn SecretManager> {
+        let metered = Arc::new(Metered::new(plugin, metrics.manager(&settings.name)));
+        match &self.audit {
+            Some(log) => Arc::new(Audited::new(&settings.name, metered, log.clone(), Happening::ManagerCall)),
+            None => metered,
+        }
     }
 }
 

@@ -66,8 +66,11 @@ pub enum StartError {
         /// What is wrong.
         fault: RouteError,
     },
-    /// The manager is there and not well; only a reload asks.
-    #[error("the secret manager {manager} is not healthy")]
+    /// The manager is there and not well.
+    #[error(
+        "the secret manager {manager} is loaded and says that it is not healthy; mend what it names, or let \
+         `keyway.startup.on_missing` be `wait`, to wait for it, or `degraded`, to serve without"
+    )]
     Unhealthy {
         /// The manager.
         manager: String,

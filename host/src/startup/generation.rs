@@ -16,7 +16,7 @@ use super::{
     StartError, advice,
     assemble::{self, Handles},
     identity::Identity,
-    missing::{Patience, resolve},
+    missing::{Patience, healthy, resolve},
     until::Until,
 };
 use crate::{
@@ -54,8 +54,9 @@ struct Live {
 }
 
 impl Generation {
-    /// Loads the plugin, resolves every reference and assembles the gateway; must be called inside a tokio runtime.
-    /// `running` is the one that this one would replace, whose values it takes over when it asks the same manager.
+    /// Loads the plugin, resolves every reference, asks for the manager's health and assembles the gateway; must be called
+    /// inside a tokio runtime. `running` is the one that this one would replace, whose values it takes over when it asks the
+    /// same manager.
     ///
     /// # Errors
     /// The first step that fails; nothing is left running then.
@@ -80,9 +81,16 @@ impl Generation {
             });
             Resolver::new(named, Policy::new(config), config.env.clone())
         };
-        let (first, keeper) = (resolver(patience.deadline()), running.map(|running| &*running.keeper));
-        let resolved = with_caller(Caller::Startup, resolve(config, &first, &mut patience, keeper));
-        let assembled = match resolved.await {
+        let first = resolver(patience.deadline());
+        let resolved = async {
+            let keeper = running.map(|running| &*running.keeper);
+            let outcomes = resolve(config, &first, &mut patience, keeper).await?;
+            if let Some(managers) = &managers {
+                healthy(managers, &mut patience, running).await?;
+            }
+            Ok(outcomes)
+        };
+        let assembled = match with_caller(Caller::Startup, resolved).await {
             Ok(outcomes) => {
                 Self::assemble(number, config, metrics, managers.clone(), resolver(None), outcomes, running)
             }
@@ -139,13 +147,6 @@ impl Generation {
         let keeping = tokio::spawn(Arc::clone(&generation.keeper).run());
         *generation.live() = Some(Live { keeping, managers });
         Ok((generation, state))
-    }
-
-    /// Asks the manager whether it can be used.
-    pub(super) async fn probe(&self) -> Result<(), StartError> {
-        let Some(managers) = self.managers() else { return Ok(()) };
-        let unhealthy = |source| StartError::Unhealthy { manager: managers.name.clone(), source };
-        managers.stack.manager().health_check().await.map_err(unhealthy)
     }
 
     /// The managers, as long as they were not shut down.

@@ -1,13 +1,14 @@
-//! What a start does while secrets are missing: it fails, waits, or goes on without.
+//! What a start does while secrets are missing or their manager is not healthy: it fails, waits, or goes on without.
 
 use std::time::Duration;
 
 use keyway_plugin_api::{Error, ErrorKind};
 use tokio::time::Instant;
 
-use super::StartError;
+use super::{Generation, StartError};
 use crate::{
     config::{Config, OnMissing},
+    registry::Managers,
     service::{Keeper, Outcome, ResolveError, Resolver, Unresolved},
 };
 
@@ -64,6 +65,35 @@ impl Patience {
         }
         tokio::time::sleep(PAUSE.min(left)).await;
         Ok(())
+    }
+}
+
+/// Asks the manager whether it can be used, as `keyway.startup.on_missing` says. A reload does not give up a manager that is
+/// healthy for one that is not.
+///
+/// # Errors
+/// Its failure, when nothing is waited for, and after the deadline.
+pub(super) async fn healthy(
+    managers: &Managers,
+    patience: &mut Patience,
+    running: Option<&Generation>,
+) -> Result<(), StartError> {
+    loop {
+        let Err(error) = managers.stack.manager().health_check().await else { return Ok(()) };
+        let (manager, class) = (&managers.name, error.kind());
+        if patience.on_missing == OnMissing::Degraded && !has_a_healthy_one(running).await {
+            tracing::warn!(manager, %class, %error, "serving although the secret manager is not healthy");
+            return Ok(());
+        }
+        let what = format!("the manager {manager} ({class})");
+        patience.wait(what, StartError::Unhealthy { manager: manager.clone(), source: error }).await?;
+    }
+}
+
+async fn has_a_healthy_one(running: Option<&Generation>) -> bool {
+    match running.and_then(Generation::managers) {
+        Some(managers) => managers.stack.manager().health_check().await.is_ok(),
+        None => false,
     }
 }
 

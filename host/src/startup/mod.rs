@@ -25,7 +25,7 @@ use crate::{
     config::{self, Config},
     gateway::{Admin, Gateway},
     local_api::{Access, Grants as _},
-    service::{Metrics, breaker::BreakerState},
+    service::{Metrics, breaker::BreakerState, metrics::Reading},
 };
 
 /// A host whose configuration is proven, whose plugin is loaded and whose references are resolved.
@@ -77,6 +77,7 @@ impl Host {
         });
         let admin: Arc<dyn Admin> = running.clone();
         running.gateway.administer(Arc::downgrade(&admin));
+        running.show();
         Ok(Host { running })
     }
 
@@ -131,10 +132,12 @@ impl Running {
         let result = self.build(*number + 1).await;
         match result.as_ref().err().map(chain) {
             None => {
+                self.metrics.reloads().done.inc();
                 *number += 1;
                 tracing::info!(trigger, generation = *number, "the configuration was reloaded");
             }
             Some(reason) => {
+                self.metrics.reloads().refused.inc();
                 tracing::error!(
                     trigger,
                     reason,
@@ -148,6 +151,16 @@ impl Running {
         result
     }
 
+    /// Shows how many references are in each state.
+    fn show(&self) {
+        let running = self.me.clone();
+        self.metrics.watch_all(Reading::References, move || {
+            let states = running.upgrade()?.generation().keeper.states();
+            let labelled = |(state, count): (&str, usize)| (vec![("state", state.to_owned())], count as f64);
+            Some(states.into_iter().map(labelled).collect())
+        });
+    }
+
     async fn build(&self, number: u64) -> Result<(), StartError> {
         // Before the file is read: what is written meanwhile is a change.
         *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = watch::fingerprint(&self.path);
@@ -155,7 +168,6 @@ impl Running {
         advice::on_file(&config);
         let running = self.generation();
         let (generation, state) = Generation::start(number, &config, &self.metrics, Some(&running)).await?;
-        generation.probe().await?;
         Access::tell_of_change(running.access(), generation.access());
         self.gateway.replace(state);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = generation;

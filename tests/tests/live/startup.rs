@@ -6,7 +6,7 @@ use mock_openai::Options;
 use rustix::process::Signal;
 
 use crate::support::{
-    NEW, SERVE, Settings, Store, chat, post_reload, refusal, request, until, until_state, upstream,
+    NEW, SERVE, Settings, Store, chat, client, post_reload, refusal, request, until, until_state, upstream,
 };
 
 fn settings(startup: &'static str) -> Settings {
@@ -158,4 +158,64 @@ async fn a_configuration_that_is_changed_while_the_start_waits_is_used_after_it(
         request(&serving, "third", false).send().await.unwrap().status() == 200
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_is_not_healthy_ends_the_start_with_its_class() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, Settings::default());
+    store.fail("HEALTH", "UNAVAILABLE");
+    let ran = store.folder.run(&SERVE).unwrap();
+    ran.expect(1, &["manager folder", "not healthy", "`keyway.startup.on_missing`", "UNAVAILABLE"]).unwrap();
+    assert_eq!(store.happened("shutdown a"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_waits_waits_for_the_managers_health_too() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(
+        &upstream,
+        Settings { startup: "{on_missing: wait, deadline: 60s}", ..Settings::default() },
+    );
+    store.fail("HEALTH", "THROTTLED");
+    let starting = store.keyway().begin().unwrap();
+    let log = starting.said("missing=\"the manager folder (THROTTLED)\"", 1).unwrap();
+    assert!(!log.contains("serving"), "{log}");
+    store.work_again("HEALTH");
+    assert_eq!(chat(&starting.serving().unwrap()).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_degraded_start_serves_with_an_unhealthy_manager_and_a_reload_does_not_give_up_a_healthy_one() {
+    let upstream = upstream(Options::default()).await;
+    let degraded = Settings { startup: "{on_missing: degraded}", ..Settings::default() };
+    let store = Store::new(&upstream, degraded);
+    store.fail("HEALTH", "UNAVAILABLE");
+    let serving = store.serve();
+    serving.said("serving although the secret manager is not healthy", 1).unwrap();
+    assert_eq!(chat(&serving).await.status(), 200);
+    assert_eq!(post_reload(&serving).await.0, 200, "the running one is no better");
+    store.work_again("HEALTH");
+
+    // The next configuration has a store of its own, which is not healthy.
+    let other = Store::new(&upstream, degraded);
+    other.fail("HEALTH", "UNAVAILABLE");
+    store.replace("config.yaml", &other.config(degraded));
+    serving.said("the configuration is not reloaded", 1).unwrap();
+    let (status, answer) = post_reload(&serving).await;
+    assert_eq!(status, 422);
+    assert!(answer["reason"].as_str().unwrap().contains("not healthy"), "{answer}");
+    let metrics = client().get(serving.url("/metrics")).send().await.unwrap();
+    assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let text = metrics.text().await.unwrap();
+    for line in [
+        "keyway_config_reloads_total{outcome=\"done\"} 1",
+        "keyway_references{state=\"fresh\"} 2",
+        "keyway_references{state=\"missing\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+    let refused =
+        text.lines().find(|line| line.starts_with("keyway_config_reloads_total{outcome=\"refused\"}"));
+    assert!(!refused.unwrap().ends_with(" 0"), "{text}");
 }

@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use keyway::{config::Config, registry, service::Metrics};
+use keyway::{
+    config::Config,
+    registry,
+    service::{Caller, Metrics, with_caller},
+};
 use keyway_plugin_api::{Capabilities, DeleteRequest, ErrorKind, ListRequest, WriteRequest};
 
 use crate::support::{Place, read};
@@ -41,7 +45,8 @@ async fn a_chain_reads_the_first_that_has_it_and_loads_shared_members_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_set_writes_to_all_and_repairs_what_one_missed() {
     let (place, config) = two_folders("both", "    both: {replicas: [us, eu]}\n").unwrap();
-    let managers = registry::load(&config, &Metrics::new()).await.unwrap().unwrap();
+    let metrics = Metrics::new();
+    let managers = registry::load(&config, &metrics).await.unwrap().unwrap();
     let manager = &*managers.bare;
     assert!(manager.capabilities().contains(Capabilities::READ_WRITE | Capabilities::LIST));
     manager.async_write_secret(&WriteRequest::new("key", "one").unwrap()).await.unwrap();
@@ -53,6 +58,9 @@ async fn a_replica_set_writes_to_all_and_repairs_what_one_missed() {
     let (name, set) = &managers.replica_sets[0];
     assert_eq!((name.as_str(), set.status()[0].repairs.len(), set.status()[1].repairs.len()), ("both", 1, 0));
     assert_eq!(read(manager, "key").await.unwrap(), "two");
+
+    let waiting = "keyway_replica_repairs_waiting{manager=\"both\",member=\"us\"} 1.0";
+    assert!(metrics.render().contains(waiting), "{}", metrics.render());
 
     fs::rename(place.path("gone"), place.path("us")).unwrap();
     let repaired = async {
@@ -66,6 +74,36 @@ async fn a_replica_set_writes_to_all_and_repairs_what_one_missed() {
     manager.async_delete_secret(&DeleteRequest::new("key").unwrap()).await.unwrap();
     assert!(!place.path("us/key").exists() && !place.path("eu/key").exists());
     managers.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_plugin_of_a_group_is_counted_and_logged_under_its_own_name_and_a_lone_one_once() {
+    let more = "    both: {replicas: [us, eu]}\n  audit: {path: audit.log}\n";
+    for (selected, calls) in [("both", vec!["both", "eu", "us"]), ("us", vec!["us"])] {
+        let selected = format!("{selected}\n    access_mode: read_and_write");
+        let (place, config) = two_folders(&selected, more).unwrap();
+        let metrics = Metrics::new();
+        let managers = registry::load(&config, &metrics).await.unwrap().unwrap();
+        let write = WriteRequest::new("key", "example-canary").unwrap();
+        let manager = managers.stack.manager();
+        with_caller(Caller::Cli, manager.async_write_secret(&write)).await.unwrap();
+        managers.shutdown().await;
+        let log = fs::read_to_string(place.path("audit.log")).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let called = lines.filter(|line| line["event"] == "manager_call" && line["caller"] == "cli");
+        let mut names: Vec<String> =
+            called.map(|line| line["manager"].as_str().unwrap().to_owned()).collect();
+        names.sort_unstable();
+        assert_eq!(names, calls, "{log}");
+        let text = metrics.render();
+        for manager in calls {
+            let line = format!(
+                "keyway_manager_calls_total{{manager=\"{manager}\",operation=\"write\",class=\"OK\"}} 1"
+            );
+            assert!(text.contains(&line), "{line} is missing in\n{text}");
+        }
+        assert!(!log.contains("canary"));
+    }
 }
 
 const TOKEN_FROM_FILES: &str = "
@@ -128,5 +166,5 @@ async fn one_member_that_cannot_be_loaded_ends_the_others() {
     let error = format!("{:#}", anyhow::Error::new(error));
     assert!(error.contains("config.directory: relative is a relative path"), "{error}");
     // What is watched of a plugin ends with its instance.
-    assert!(!metrics.render().contains("manager=\"us\""), "{}", metrics.render());
+    assert!(!metrics.render().contains("zombie_operations{manager=\"us\""), "{}", metrics.render());
 }

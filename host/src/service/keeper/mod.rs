@@ -21,6 +21,9 @@ use self::{
 };
 use super::{Outcome, Refresh, Resolver, SecretHandle};
 
+/// The states of a reference, see [`ReferenceStatus::state`].
+const STATES: [&str; 5] = ["fresh", "refreshing", "stale", "fallback", "missing"];
+
 /// How long values are used.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
@@ -150,5 +153,11 @@ impl Keeper {
     /// What is known about each reference, in the order of the configuration.
     pub fn status(&self) -> Vec<ReferenceStatus> {
         self.kept.iter().map(|kept| kept.status()).collect()
+    }
+
+    /// How many references are in each state; all states are there.
+    pub fn states(&self) -> [(&'static str, usize); STATES.len()] {
+        let status = self.status();
+        STATES.map(|state| (state, status.iter().filter(|reference| reference.state == state).count()))
     }
 }

@@ -466,6 +466,8 @@ async fn the_fields_of_one_secret_come_from_one_fetch_and_change_together() {
 async fn what_is_missing_at_the_start_comes_by_itself() {
     let world = Setup::default().start([("A", Fail(ErrorKind::Unavailable)), ("B", Value("one"))]).await;
     assert_eq!(world.status("A").state, "missing");
+    let states = [("fresh", 1), ("refreshing", 0), ("stale", 0), ("fallback", 0), ("missing", 1)];
+    assert_eq!(world.keeper.states(), states);
     assert!(world.keeper.has_value("os.environ/B") && !world.keeper.has_value("os.environ/A"));
     world.script("A", Value("late"));
     pass(2 * SECOND).await;

@@ -5,12 +5,9 @@
 
 mod cell;
 mod layer;
+mod reading;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
@@ -19,9 +16,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use self::reading::Readings;
 pub use self::{
     cell::{Counter, Gauge, Histogram, InGauge},
     layer::Metered,
+    reading::Reading,
 };
 
 /// The media type of [`Metrics::render`].
@@ -32,11 +31,13 @@ const CALL_DURATION: &str = "keyway_manager_call_duration_seconds";
 const CALLS_IN_FLIGHT: &str = "keyway_manager_calls_in_flight";
 const CACHE_READS: &str = "keyway_cache_reads";
 const AUDIT_LOST: &str = "keyway_audit_lost_lines";
+const RELOADS: &str = "keyway_config_reloads";
 const GATEWAY_REQUESTS: &str = "keyway_gateway_requests";
 const GATEWAY_DURATION: &str = "keyway_gateway_request_duration_seconds";
 const GATEWAY_UPSTREAM_DURATION: &str = "keyway_gateway_upstream_duration_seconds";
 
-type Labels = Vec<(&'static str, String)>;
+/// Names of labels and their values.
+pub type Labels = Vec<(&'static str, String)>;
 
 /// Everything that is counted in one host.
 pub struct Metrics {
@@ -47,6 +48,7 @@ pub struct Metrics {
     cache_reads: Family<Labels, Counter>,
     audit_lost: Counter,
     gateway: GatewayMetrics,
+    reloads: ReloadMetrics,
     readings: Readings,
 }
 
@@ -74,6 +76,15 @@ pub struct CacheMetrics {
     pub errors: Counter,
 }
 
+/// What became of the reloads of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadMetrics {
+    /// The new configuration is in use.
+    pub done: Counter,
+    /// It could not be used, and the one before it goes on.
+    pub refused: Counter,
+}
+
 /// What is counted about the gateway's requests; a copy is cheap and counts to the same numbers.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayMetrics {
@@ -84,24 +95,6 @@ pub struct GatewayMetrics {
 
 /// The classes of a gateway's answers, by the first digit of their status.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-
-/// A number of a manager that is asked for when somebody looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// Operations whose caller has gone and which the plugin has not completed.
-    ZombieOperations,
-    /// 0 closed, 1 open, 2 probing.
-    BreakerState,
-    /// Values in the cache.
-    CacheValues,
-    /// The age of the oldest value in the cache, in seconds.
-    CacheOldestAge,
-}
-
-type Read = Box<dyn Fn() -> Option<f64> + Send + Sync>;
-
-#[derive(Clone, Default)]
-struct Readings(Arc<Mutex<Vec<(Reading, String, Read)>>>);
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -135,9 +128,14 @@ impl Metrics {
         let help = "How long upstreams took to answer, as part of the gateway's requests";
         registry.register(GATEWAY_UPSTREAM_DURATION, help, gateway.upstream.clone());
 
+        let family = Family::<Labels, Counter>::default();
+        let outcome = |outcome: &str| family.get_or_create_owned(&vec![("outcome", outcome.to_owned())]);
+        let reloads = ReloadMetrics { done: outcome("done"), refused: outcome("refused") };
+        registry.register(RELOADS, "Reloads of the configuration, by outcome: done or refused", family);
+
         let readings = Readings::default();
         registry.register_collector(Box::new(readings.clone()));
-        Self { registry, calls, durations, in_flight, cache_reads, audit_lost, gateway, readings }
+        Self { registry, calls, durations, in_flight, cache_reads, audit_lost, gateway, reloads, readings }
     }
 
     /// The counters of one manager's calls.
@@ -175,6 +173,11 @@ impl Metrics {
         self.gateway.clone()
     }
 
+    /// The counters of the reloads.
+    pub fn reloads(&self) -> &ReloadMetrics {
+        &self.reloads
+    }
+
     /// Asks `read` for a manager's number whenever the metrics are shown, until it answers `None`.
     pub fn watch(
         &self,
@@ -182,7 +185,17 @@ impl Metrics {
         manager: &str,
         read: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) {
-        self.readings.lock().push((reading, manager.to_owned(), Box::new(read)));
+        let labels: Labels = vec![("manager", manager.to_owned())];
+        self.watch_all(reading, move || Some(vec![(labels.clone(), read()?)]));
+    }
+
+    /// As [`Metrics::watch`], for numbers with labels of their own.
+    pub fn watch_all(
+        &self,
+        reading: Reading,
+        read: impl Fn() -> Option<Vec<(Labels, f64)>> + Send + Sync + 'static,
+    ) {
+        self.readings.add(reading, read);
     }
 
     /// The text that Prometheus reads, in the OpenMetrics format.
@@ -219,60 +232,6 @@ impl Collector for ByClass {
             counter.encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
-    }
-}
-
-impl Reading {
-    const ALL: [Reading; 4] =
-        [Reading::ZombieOperations, Reading::BreakerState, Reading::CacheValues, Reading::CacheOldestAge];
-
-    const fn name_and_help(self) -> (&'static str, &'static str) {
-        match self {
-            Reading::ZombieOperations => (
-                "keyway_manager_zombie_operations",
-                "Operations of a manager that were given up and have not been completed",
-            ),
-            Reading::BreakerState => {
-                ("keyway_manager_breaker_state", "Breaker of a manager: 0 closed, 1 open, 2 probing")
-            }
-            Reading::CacheValues => ("keyway_cache_values", "Values in the cache before a manager"),
-            Reading::CacheOldestAge => (
-                "keyway_cache_oldest_value_age_seconds",
-                "Age of the oldest value in the cache before a manager",
-            ),
-        }
-    }
-}
-
-impl Readings {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Reading, String, Read)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Collector for Readings {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut now = Vec::new();
-        self.lock().retain(|(reading, manager, read)| {
-            let value = read();
-            now.extend(value.map(|value| (*reading, manager.clone(), value)));
-            value.is_some()
-        });
-        for reading in Reading::ALL {
-            let (name, help) = reading.name_and_help();
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (_, manager, value) in now.iter().filter(|(of, _, _)| *of == reading) {
-                let labels = [("manager", manager.as_str())];
-                metric.encode_family(&labels)?.encode_gauge(value)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Readings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Readings({})", self.lock().len())
     }
 }
 
@@ -314,7 +273,29 @@ mod tests {
         let metrics = Metrics::new();
         metrics.watch(Reading::ZombieOperations, "gone", || None);
         assert!(!metrics.render().contains("gone"));
-        assert!(metrics.readings.lock().is_empty());
+        assert_eq!(metrics.readings.len(), 0);
+    }
+
+    #[test]
+    fn of_two_readings_with_the_same_labels_the_later_one_is_shown() {
+        let metrics = Metrics::new();
+        metrics.watch(Reading::CacheValues, "vault", || Some(1.0));
+        metrics.watch(Reading::CacheValues, "vault", || Some(2.0));
+        let text = metrics.render();
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("keyway_cache_values{")).collect();
+        assert_eq!(lines, ["keyway_cache_values{manager=\"vault\"} 2.0"], "{text}");
+    }
+
+    #[test]
+    fn every_help_is_a_sentence_and_no_outcome_of_a_reload_is_missing() {
+        let text = Metrics::new().render();
+        for help in text.lines().filter(|line| line.starts_with("# HELP")) {
+            assert!(help.ends_with('.') && !help.ends_with(".."), "{help}");
+        }
+        for outcome in ["done", "refused"] {
+            let line = format!("keyway_config_reloads_total{{outcome=\"{outcome}\"}} 0");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 
     #[test]
