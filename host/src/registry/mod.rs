@@ -1,8 +1,9 @@
 //! The managers of a configuration, by name: where a configuration's words become loaded plugins.
 
 mod instances;
+mod layers;
 
-use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use keyway_plugin_api::{Error, ErrorKind, SecretManager};
@@ -20,11 +21,7 @@ use crate::{
     },
     service::{
         AccessPolicy, AuditLog, Chain, Factory as _, Member, Metrics, Missed, Replicas, Stack, StackSettings,
-        Supervised,
-        audit::{AuditError, Audited, Happening},
-        limit::Limit,
-        metrics::{Metered, Reading},
-        replicas::LaneStatus,
+        Supervised, audit::AuditError, metrics::Reading,
     },
 };
 
@@ -182,7 +179,7 @@ async fn load_with(
     let Some(settings) = &config.key_management else { return Ok(None) };
     let audit = config.keyway.service.audit.as_ref();
     let audit = audit.map(|settings| AuditLog::open(settings, metrics.audit_lost())).transpose()?;
-    let mut loading = Loading::new(absence, &settings.manager.name, audit.clone());
+    let mut loading = Loading::new(absence, settings, audit.clone());
     match loading.all(config, settings, metrics).await {
         Ok(manager) => Ok(Some(Managers {
             name: settings.manager.name.clone(),
@@ -224,16 +221,6 @@ fn stack(
     Stack::new(manager, settings, metrics, audit)
 }
 
-/// Holds one plugin to its own limits, whatever group it is in.
-fn limited(
-    config: &Config,
-    settings: &ManagerSettings,
-    plugin: Arc<dyn SecretManager>,
-) -> Arc<dyn SecretManager> {
-    let calls = settings.calls_per_minute.map(NonZeroU32::get).or(config.keyway.service.calls_per_minute);
-    Arc::new(Limit::new(&settings.name, plugin, settings.timeout, in_flight(settings), calls))
-}
-
 fn in_flight(settings: &ManagerSettings) -> usize {
     usize::try_from(settings.max_in_flight).unwrap_or(usize::MAX)
 }
@@ -244,22 +231,9 @@ async fn end(managers: &[Arc<dyn SecretManager>]) {
     }
 }
 
-/// Shows what waits for the repair of each member for as long as the set lives.
-fn watch_repairs(metrics: &Metrics, name: &str, set: &Arc<Replicas>) {
-    let (name, set) = (name.to_owned(), Arc::downgrade(set));
-    metrics.watch_all(Reading::RepairsWaiting, move || {
-        let status = set.upgrade()?.status();
-        let waiting = |lane: LaneStatus| {
-            let labels = vec![("manager", name.clone()), ("member", lane.name)];
-            (labels, lane.repairs.len() as f64)
-        };
-        Some(status.into_iter().map(waiting).collect())
-    });
-}
-
 struct Loading {
     absence: Absence,
-    /// The manager that the configuration selects, which gets all its layers in the end.
+    /// The manager that gets all its layers in the end.
     selected: String,
     audit: Option<AuditLog>,
     members: HashMap<String, Member>,
@@ -269,9 +243,8 @@ struct Loading {
 }
 
 impl Loading {
-    fn new(absence: Absence, selected: &str, audit: Option<AuditLog>) -> Self {
-        let (members, running) = (HashMap::new(), Vec::new());
-        let selected = selected.to_owned();
+    fn new(absence: Absence, settings: &KeyManagement, audit: Option<AuditLog>) -> Self {
+        let (selected, members, running) = (settings.manager.name.clone(), HashMap::new(), Vec::new());
         Self { absence, selected, audit, members, running, reports: Vec::new(), replica_sets: Vec::new() }
     }
 
@@ -302,18 +275,17 @@ impl Loading {
                     let instance = watched.upgrade()?.current();
                     Some(instance.map_or(0.0, |instance| instance.faults().zombies as f64))
                 });
-                let limited = limited(config, settings, manager);
-                if settings.name == self.selected {
-                    limited
-                } else {
-                    self.observed(settings, limited, metrics)
+                let limited = layers::limited(config, settings, manager);
+                match settings.name == self.selected {
+                    true => limited,
+                    false => layers::observed(&settings.name, limited, metrics, self.audit.as_ref()),
                 }
             }
             ManagerSource::Chain { on_error, .. } => Arc::new(Chain::new(members().collect(), *on_error)),
             ManagerSource::Replicas { .. } => {
                 let set = Arc::new(Replicas::new(members().collect()));
+                layers::watch_repairs(&settings.name, &set, metrics);
                 self.replica_sets.push((settings.name.clone(), Arc::clone(&set)));
-                watch_repairs(metrics, &settings.name, &set);
                 set
             }
         };
@@ -346,20 +318,6 @@ impl Loading {
         report.capabilities = supervised.capabilities();
         self.reports.push(report);
         Ok(supervised)
-    }
-
-    /// Counts and logs the calls of a plugin that others use: each under its own name.
-    fn observed(
-        &self,
-        settings: &ManagerSettings,
-        plugin: Arc<dyn SecretManager>,
-        metrics: &Metrics,
-    ) -> Arc<dyn SecretManager> {
-        let metered = Arc::new(Metered::new(plugin, metrics.manager(&settings.name)));
-        match &self.audit {
-            Some(log) => Arc::new(Audited::new(&settings.name, metered, log.clone(), Happening::ManagerCall)),
-            None => metered,
-        }
     }
 }
 

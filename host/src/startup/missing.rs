@@ -1,11 +1,11 @@
 //! What a start does while secrets are missing or their manager is not healthy: it fails, waits, or goes on without.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use keyway_plugin_api::{Error, ErrorKind};
+use keyway_plugin_api::{Error, ErrorKind, SecretManager};
 use tokio::time::Instant;
 
-use super::{Generation, StartError};
+use super::{Generation, StartError, until::Until};
 use crate::{
     config::{Config, OnMissing},
     registry::Managers,
@@ -78,8 +78,13 @@ pub(super) async fn healthy(
     patience: &mut Patience,
     running: Option<&Generation>,
 ) -> Result<(), StartError> {
+    let manager = managers.stack.manager();
+    let asked: Arc<dyn SecretManager> = match patience.deadline() {
+        Some(deadline) => Arc::new(Until { manager, deadline }),
+        None => manager,
+    };
     loop {
-        let Err(error) = managers.stack.manager().health_check().await else { return Ok(()) };
+        let Err(error) = asked.health_check().await else { return Ok(()) };
         let (manager, class) = (&managers.name, error.kind());
         if patience.on_missing == OnMissing::Degraded && !has_a_healthy_one(running).await {
             tracing::warn!(manager, %class, %error, "serving although the secret manager is not healthy");
