@@ -13,6 +13,7 @@ use keyway_plugin_api::{
 use tokio::time::Instant;
 
 use super::verdict::{is_not_sent, is_outage, not_sent};
+use crate::duration::Rounded;
 
 /// Answers UNAVAILABLE at once while a manager is left alone.
 ///
@@ -110,7 +111,8 @@ impl Breaker {
             }
             left => {
                 format!(
-                    "{manager} kept failing, at last with: {last}; it is left alone for another {left:.1?}"
+                    "{manager} kept failing, at last with: {last}; it is left alone for another {}",
+                    Rounded(left)
                 )
             }
         };

@@ -38,7 +38,7 @@ async fn failures_in_a_row_open_it_and_it_answers_at_once_with_how_long() {
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(seconds(3))));
     assert_eq!(
         error.message(),
-        "vault kept failing, at last with: the script says so (UNAVAILABLE); it is left alone for another 3.0s"
+        "vault kept failing, at last with: the script says so (UNAVAILABLE); it is left alone for another 3s"
     );
     assert_eq!(manager.calls(), 3);
 }
