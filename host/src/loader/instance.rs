@@ -118,6 +118,11 @@ impl Instance {
         }
     }
 
+    /// Refuses once the end has begun.
+    pub(super) fn is_open(&self) -> Result<()> {
+        self.enter(ENDING).map(drop)
+    }
+
     /// Begins a read without blocking.
     pub(super) fn async_read(&self, request: &abi::ReadRequest, op_id: u64) -> Result<()> {
         let _inside = self.enter(ENDING)?;

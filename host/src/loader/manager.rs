@@ -142,10 +142,11 @@ impl SecretManager for LoadedPlugin {
 impl LoadedPlugin {
     /// Refuses before anything is done what the plugin does not implement, in words that name it.
     fn need(&self, capability: Capabilities, operation: &str, undone: impl FnOnce() -> String) -> Result<()> {
-        match self.capabilities.contains(capability) {
-            true => Ok(()),
-            false => Err(Error::not_implemented(self.name(), operation, undone())),
+        if self.capabilities.contains(capability) {
+            return Ok(());
         }
+        self.shared.instance.is_open()?;
+        Err(Error::not_implemented(self.name(), operation, undone()))
     }
 }
 
