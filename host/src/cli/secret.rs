@@ -159,14 +159,14 @@ fn operation(command: Command, name: &SecretName) -> anyhow::Result<Operation> {
     Ok(match command {
         Command::Get(_) => Operation::Get,
         Command::Set { input, .. } => {
-            Operation::Set { value: value::read(&input)?, description: input.description }
+            Operation::Set { value: value::read(input.keep_newline)?, description: input.description }
         }
         Command::Delete { recovery_window_in_days, .. } => Operation::Delete { recovery_window_in_days },
         Command::Rotate { to, replace, input, .. } => {
             let new_name = to.map_or_else(|| Ok(name.clone()), |to| secret_name(&to))?;
             Operation::Rotate {
                 new_name,
-                value: value::read(&input)?,
+                value: value::read(input.keep_newline)?,
                 description: input.description,
                 replace,
             }

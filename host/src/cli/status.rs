@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use keyway_plugin_api::Secret;
 use serde_json::Value;
 
-use super::{Failure, output, table};
+use super::{Failure, output, table, value};
 use crate::{
     config::{self, AccessMode, Config, Reference},
     gateway, registry,
@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// The configuration that the gateway runs with; its master key is presented.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
+    /// Read the master key from standard input, instead of asking the manager for it, which may be away.
+    #[arg(long)]
+    key_stdin: bool,
     /// The gateway's address.
     #[arg(long, default_value = "http://127.0.0.1:4000")]
     url: String,
@@ -34,7 +37,10 @@ pub(super) struct Args {
 /// Asks the gateway and prints one row for each reference.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let config = config::load(&args.config).map_err(Failure::wrong)?;
-    let master_key = master_key(&config).await?;
+    let master_key = match args.key_stdin {
+        true => Arc::new(value::read(false).map_err(Failure::failed)?),
+        false => master_key(&config).await?,
+    };
     let status = ask(&args.url, &master_key).await.map_err(Failure::failed)?;
     let printed = match args.json {
         true => format!("{status:#}\n"),
@@ -71,7 +77,9 @@ async fn master_key(config: &Config) -> Result<Arc<Secret>, Failure> {
     if let Some(loaded) = loaded {
         loaded.shutdown().await;
     }
-    let mut values = resolver::required(outcomes).map_err(Failure::failed)?;
+    let hint = "without it the gateway cannot be asked; --key-stdin takes it from standard input";
+    let mut values = resolver::required(outcomes)
+        .map_err(|error| Failure::failed(anyhow::Error::new(error).context(hint)))?;
     let (_, resolved) = values.pop().ok_or_else(|| Failure::wrong(StartError::no_master_key(config)))?;
     Ok(resolved.value)
 }

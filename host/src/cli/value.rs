@@ -19,7 +19,7 @@ pub(super) struct Input {
 }
 
 /// The value from standard input, and never from an argument, which other users of the machine could see.
-pub(super) fn read(input: &Input) -> anyhow::Result<Secret> {
+pub(super) fn read(keep_newline: bool) -> anyhow::Result<Secret> {
     let mut stdin = io::stdin().lock();
     if stdin.is_terminal() {
         Failure::note("type the value and end it with Ctrl-D on a line of its own");
@@ -32,8 +32,8 @@ pub(super) fn read(input: &Input) -> anyhow::Result<Secret> {
         .read_to_end(&mut bytes)
         .context("cannot read the value from standard input")?;
     let len = match bytes.as_slice() {
-        [.., b'\r', b'\n'] if !input.keep_newline => bytes.len() - 2,
-        [.., b'\n'] if !input.keep_newline => bytes.len() - 1,
+        [.., b'\r', b'\n'] if !keep_newline => bytes.len() - 2,
+        [.., b'\n'] if !keep_newline => bytes.len() - 1,
         _ => bytes.len(),
     };
     let value = Secret::copy_from(&bytes[..len]);

@@ -50,6 +50,14 @@ pub enum StartError {
         /// What is missing.
         source: Box<StartError>,
     },
+    /// The file has changed while this configuration waited; only a reload looks.
+    #[error(
+        "{path} has changed while what it held before waited for what is missing; what it holds now is tried next"
+    )]
+    Superseded {
+        /// The configuration's file.
+        path: String,
+    },
     /// An entry of `model_list` that cannot be used.
     #[error("{}: {fault}", place.position())]
     Deployment {
@@ -132,6 +140,7 @@ impl StartError {
             StartError::OutOfTime { source, .. } => source.is_configuration(),
             StartError::Gateway(_)
             | StartError::Unready { .. }
+            | StartError::Superseded { .. }
             | StartError::Unresolved(_)
             | StartError::Unhealthy { .. } => false,
         }

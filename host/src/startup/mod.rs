@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use self::watch::Fingerprint;
 pub use self::{assemble::prove, error::StartError, generation::Generation};
 use crate::{
-    config::{self, Config},
+    config::{self, Config, OnMissing},
     gateway::{Admin, Gateway},
     local_api::{Access, Grants as _},
     service::{Metrics, breaker::BreakerState, metrics::Reading},
@@ -108,11 +108,14 @@ impl Host {
 
     /// Reloads whenever the configuration's file has changed; never ends.
     pub async fn watch(&self) {
-        let tried = || *self.running.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        watch::changes(&self.running.path, tried, async || {
-            // The refusal is in the log and in the status.
-            let _ = self.running.reload("file").await;
-        })
+        watch::changes(
+            &self.running.path,
+            || self.running.tried(),
+            async || {
+                // The refusal is in the log and in the status.
+                let _ = self.running.reload("file").await;
+            },
+        )
         .await;
     }
 
@@ -123,6 +126,11 @@ impl Host {
 }
 
 impl Running {
+    /// What the file held when it was used last, or refused.
+    fn tried(&self) -> watch::Fingerprint {
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn generation(&self) -> Arc<Generation> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -167,7 +175,18 @@ impl Running {
         let config = config::load(&self.path)?;
         advice::on_file(&config);
         let running = self.generation();
-        let (generation, state) = Generation::start(number, &config, &self.metrics, Some(&running)).await?;
+        let starting = Generation::start(number, &config, &self.metrics, Some(&running));
+        let started = match config.keyway.startup.on_missing {
+            // What is waited for may be a slip that has been corrected since.
+            OnMissing::Wait => tokio::select! {
+                started = starting => started,
+                () = watch::change(&self.path, || self.tried()) => {
+                    Err(StartError::Superseded { path: shown(&self.path) })
+                }
+            },
+            OnMissing::Fail | OnMissing::Degraded => starting.await,
+        };
+        let (generation, state) = started?;
         Access::tell_of_change(running.access(), generation.access());
         self.gateway.replace(state);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = generation;

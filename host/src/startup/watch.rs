@@ -38,9 +38,18 @@ pub(super) struct Look {
 }
 
 /// Calls `changed` whenever the file holds something else than what was tried last, once it has rested; never ends.
+pub(super) async fn changes(path: &Path, tried: impl Fn() -> Fingerprint, mut changed: impl AsyncFnMut()) {
+    loop {
+        change(path, &tried).await;
+        changed().await;
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Waits until the file holds something else than what was tried last, and has rested.
 ///
 /// A file that cannot be read now is on its way to its next content.
-pub(super) async fn changes(path: &Path, tried: impl Fn() -> Fingerprint, mut changed: impl AsyncFnMut()) {
+pub(super) async fn change(path: &Path, tried: impl Fn() -> Fingerprint) {
     let mut last: Option<(Look, Instant)> = None;
     loop {
         let now = fingerprint(path);
@@ -52,7 +61,7 @@ pub(super) async fn changes(path: &Path, tried: impl Fn() -> Fingerprint, mut ch
             && tried().is_none_or(|tried| look.content != tried.content)
             && since.elapsed() >= look.rest(tried())
         {
-            changed().await;
+            return;
         }
         tokio::time::sleep(INTERVAL).await;
     }

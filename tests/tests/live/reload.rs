@@ -150,6 +150,19 @@ async fn nobody_reloads_or_sees_the_status_without_the_master_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slip_that_is_waited_for_does_not_hold_up_its_correction() {
+    let (store, serving, _upstream) = start().await;
+    let waiting = Settings { startup: "{on_missing: wait, deadline: 1h}", ..TWO };
+    let slip = Settings { models: &[("gpt-4", "OPENAI_API_KEI")], ..waiting };
+    store.configure(slip);
+    serving.said("the start waits for what is missing", 1).unwrap();
+    store.configure(waiting);
+    serving.said("has changed while what it held before waited", 1).unwrap();
+    until_generation(&serving, 2).await;
+    assert_eq!(request(&serving, "second", false).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_leaves_the_running_configuration_and_says_file_line_and_reason_everywhere() {
     let (store, serving, _upstream) = start().await;
     store.replace("config.yaml", &store.config(TWO).replace("startup: {}", "startup: {on_missing: never}"));

@@ -33,6 +33,22 @@ async fn a_table_and_json_tell_state_age_generation_source_and_last_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_status_can_be_asked_for_while_the_manager_that_has_the_master_key_is_away() {
+    let upstream = upstream(Options::default()).await;
+    let store = Store::new(&upstream, Settings::default());
+    store.set("LITELLM_MASTER_KEY", MASTER_KEY);
+    let serving = store.serve();
+    store.fail("LITELLM_MASTER_KEY", "UNAVAILABLE");
+    let url = serving.url("");
+    let arguments = ["secret", "status", "--config", "config.yaml", "--url", &url];
+    store.folder.run(&arguments).unwrap().expect(1, &["UNAVAILABLE", "--key-stdin"]).unwrap();
+    let keyway = store.folder.keyway(&arguments).unwrap().args(&["--key-stdin"]);
+    let ran = keyway.input(format!("{MASTER_KEY}\n")).run().unwrap();
+    ran.expect(0, &[]).unwrap();
+    assert!(ran.text().contains("os.environ/LITELLM_MASTER_KEY"), "{}", ran.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_away_or_has_another_key_is_told() {
     let upstream = upstream(Options::default()).await;
     let store = Store::new(&upstream, Settings::default());
