@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, hash_map::RandomState},
+    collections::{BTreeSet, HashMap, hash_map::RandomState},
     hash::BuildHasher as _,
     sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
 };
@@ -25,11 +25,13 @@ static FOR_GOOD: Mutex<Vec<Arc<Secret>>> = Mutex::new(Vec::new());
 
 static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
-/// Values by a hash of their first bytes, so that nothing of a value outlives it here.
+/// Values by hashes of what they consist of, so that nothing of a value outlives it here. Many values may begin alike, as the
+/// keys of one provider do: so the first bytes say which lengths to look at, and the whole says which value it is.
 #[derive(Default)]
 struct Known {
     hasher: RandomState,
-    by_head: HashMap<u64, Vec<Weak<Secret>>>,
+    lengths: HashMap<u64, BTreeSet<usize>>,
+    values: HashMap<u64, HashMap<usize, Weak<Secret>>>,
     /// How many there may be before those that have gone are looked for.
     limit: usize,
     count: usize,
@@ -37,13 +39,7 @@ struct Known {
 
 /// Looks for a value in what plugins say from now on, as long as anybody holds it.
 pub fn learn(value: &Arc<Secret>) {
-    let bytes = value.expose_bytes();
-    let escaped = escaped(bytes);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.add(bytes, value);
-    if let Some(escaped) = escaped.filter(|escaped| escaped.get(..HEAD) != bytes.get(..HEAD)) {
-        known.add(&escaped, value);
-    }
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).learn(value);
 }
 
 /// Looks for a copy of a value as long as the result is held: for one that is on its way through a plugin.
@@ -87,41 +83,51 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 }
 
 impl Known {
-    fn add(&mut self, form: &[u8], value: &Arc<Secret>) {
-        let Some(head) = form.get(..HEAD) else { return };
+    fn learn(&mut self, value: &Arc<Secret>) {
         if self.count >= self.limit {
             self.forget();
         }
-        let values = self.by_head.entry(self.hasher.hash_one(head)).or_default();
-        if !values.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(value))) {
-            values.push(Arc::downgrade(value));
-            self.count += 1;
+        self.add(value.expose_bytes(), value);
+        if let Some(escaped) = escaped(value.expose_bytes()) {
+            self.add(&escaped, value);
         }
+    }
+
+    fn add(&mut self, form: &[u8], value: &Arc<Secret>) {
+        let Some(head) = form.get(..HEAD) else { return };
+        self.lengths.entry(self.hasher.hash_one(head)).or_default().insert(form.len());
+        let same = self.values.entry(self.hasher.hash_one(form)).or_default();
+        // The address tells values apart; it is never followed.
+        let is_new = same.insert(Arc::as_ptr(value).addr(), Arc::downgrade(value)).is_none();
+        self.count += usize::from(is_new);
     }
 
     /// Drops what nobody holds any more.
     fn forget(&mut self) {
-        self.by_head.retain(|_, values| {
-            values.retain(|value| value.strong_count() > 0);
-            !values.is_empty()
-        });
-        self.count = self.by_head.values().map(Vec::len).sum();
+        let all = std::mem::take(&mut self.values);
+        self.lengths.clear();
+        self.count = 0;
+        self.limit = usize::MAX;
+        for value in all.into_values().flat_map(HashMap::into_values).filter_map(|value| value.upgrade()) {
+            self.learn(&value);
+        }
         self.limit = (2 * self.count).max(64);
     }
 
     /// The length of the longest value that the text begins with.
     fn at(&self, text: &[u8]) -> Option<usize> {
-        let values = self.by_head.get(&self.hasher.hash_one(text.get(..HEAD)?))?;
-        values.iter().filter_map(Weak::upgrade).filter_map(|value| found(text, value.expose_bytes())).max()
+        let lengths = self.lengths.get(&self.hasher.hash_one(text.get(..HEAD)?))?;
+        lengths
+            .iter()
+            .rev()
+            .copied()
+            .find(|length| text.get(..*length).is_some_and(|part| self.is_known(part)))
     }
-}
 
-fn found(text: &[u8], value: &[u8]) -> Option<usize> {
-    if value.len() >= HEAD && text.starts_with(value) {
-        return Some(value.len());
+    fn is_known(&self, part: &[u8]) -> bool {
+        let same = self.values.get(&self.hasher.hash_one(part));
+        same.is_some_and(|same| same.values().any(|value| value.strong_count() > 0))
     }
-    let escaped = escaped(value)?;
-    (escaped.len() >= HEAD && text.starts_with(&escaped)).then_some(escaped.len())
 }
 
 /// The value inside a JSON text, when that is not the value itself.
@@ -173,11 +179,20 @@ mod tests {
     }
 
     #[test]
+    fn many_values_that_begin_alike_are_told_apart() {
+        let values: Vec<_> = (0..20_000).map(|index| known(&format!("sk-alike-{index:06}"))).collect();
+        let text = "sk-alike-000000 sk-alike-019999 sk-alike-020000";
+        assert_eq!(redact(text), "[redacted] [redacted] sk-alike-020000");
+        drop(values);
+        assert_eq!(redact(text), text);
+    }
+
+    #[test]
     fn values_that_have_gone_are_forgotten() {
+        let mut known = Known::default();
         for index in 0..1000 {
-            known(&format!("{index}-redact-canary"));
+            known.learn(&Arc::new(format!("{index}-redact-canary").into()));
         }
-        let known = KNOWN.lock().unwrap();
-        assert!(known.count <= 256, "{} are kept", known.count);
+        assert!(known.count <= 64, "{} are kept", known.count);
     }
 }
