@@ -189,6 +189,29 @@ fn refusal(operation: &Operation, member: &str, error: Error) -> Error {
     partly_applied(Error::new(error.kind(), message).with_source(error))
 }
 
+/// What a member's answer to a read is worth; `None` when the next one is to be asked, and an outage is held for the end.
+fn heed(
+    lane: &Lane,
+    name: &SecretName,
+    answer: Result<Secret>,
+    held: &mut Option<Error>,
+) -> Option<Result<Secret>> {
+    lane.saw(&answer);
+    match answer {
+        Err(error) if is_outage(error.kind()) => {
+            held.get_or_insert(error);
+            None
+        }
+        // A change that went by while this was read may have missed this member.
+        _ if lane.lags(name) => None,
+        answer => Some(answer),
+    }
+}
+
+fn all_lag(name: &str) -> Error {
+    Error::unavailable(format!("no replica that can be asked has the last change of {name}"))
+}
+
 #[async_trait]
 impl SecretManager for Replicas {
     async fn async_read_secret(&self, request: &ReadRequest) -> Result<Secret> {
@@ -197,38 +220,22 @@ impl SecretManager for Replicas {
         let mut held = None;
         for (index, lane) in lanes.iter().enumerate() {
             let answer = lane.member().read(request, deadline.share(lanes.len() - index)).await;
-            lane.saw(&answer);
-            match answer {
-                Err(error) if is_outage(error.kind()) => {
-                    held.get_or_insert(error);
-                }
-                // A change that went by while this was read may have missed this member.
-                _ if lane.lags(&request.name) => {}
-                answer => return answer,
+            if let Some(answer) = heed(lane, &request.name, answer, &mut held) {
+                return answer;
             }
         }
-        Err(held.unwrap_or_else(|| {
-            let name = &request.name;
-            Error::unavailable(format!("no replica that can be asked has the last change of {name}"))
-        }))
+        Err(held.unwrap_or_else(|| all_lag(&request.name)))
     }
 
     fn sync_read_secret(&self, request: &ReadRequest) -> Result<Secret> {
         let mut held = None;
         for lane in self.inner.order().into_iter().filter(|lane| !lane.lags(&request.name)) {
             let answer = lane.member().manager.sync_read_secret(request);
-            lane.saw(&answer);
-            match answer {
-                Err(error) if is_outage(error.kind()) => {
-                    held.get_or_insert(error);
-                }
-                answer => return answer,
+            if let Some(answer) = heed(lane, &request.name, answer, &mut held) {
+                return answer;
             }
         }
-        Err(held.unwrap_or_else(|| {
-            let name = &request.name;
-            Error::unavailable(format!("no replica that can be asked has the last change of {name}"))
-        }))
+        Err(held.unwrap_or_else(|| all_lag(&request.name)))
     }
 
     async fn async_write_secret(&self, request: &WriteRequest) -> Result<WriteReceipt> {
